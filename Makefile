@@ -1,0 +1,41 @@
+# Everything below makes its own virtual environment first; it needs only Python 3.11 or newer.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check clean
+
+help:
+	@echo "make demo    two nodes meet, negotiate, identify, ping and transfer 64 MiB"
+	@echo "make test    all tests"
+	@echo "make check   lint and types"
+	@echo "make clean   remove the virtual environment and caches"
+
+demo: $(VENV)/ready
+	@$(BIN)/carrick demo
+
+test: $(VENV)/ready-dev
+	$(BIN)/python -m pytest -n auto
+
+check: $(VENV)/ready-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Carrick needs Python 3.11 or newer: make PYTHON=python3.12 …" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade "pip>=25.1"
+
+$(VENV)/ready: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/ready-dev: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --editable . --group dev
+	@touch $@ $(VENV)/ready

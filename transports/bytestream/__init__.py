@@ -1,0 +1,11 @@
+"""What all byte-stream transports (TCP, memory, …) share: the upgrade and the data path.
+
+`upgrade` turns a `ByteSocket` into a `ByteStreamConnection`, by way of a security handshake and a
+muxer. Transports differ only in how they get the socket.
+"""
+
+from carrick.transports.bytestream.connection import ByteStreamConnection
+from carrick.transports.bytestream.stream import ByteStream
+from carrick.transports.bytestream.upgrade import SecurityRefused, Upgrader
+
+__all__ = ["ByteStream", "ByteStreamConnection", "SecurityRefused", "Upgrader"]

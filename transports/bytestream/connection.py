@@ -1,0 +1,406 @@
+"""The data path of a byte-stream connection: one reader, one pump.
+
+The reader receives, opens records, feeds the muxer and wakes streams, without awaiting in
+between. Whoever has something to send calls `flush`, which seals what the muxer has and sends it
+at once. Only when the socket is full does the pump task take over: so the reader never waits for
+a write, and a cancelled sender never leaves a part of a record behind.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import trio
+
+from carrick.errors import CarrickError, ConnectionClosed, MuxerError, ProtocolError
+from carrick.interfaces import Buffer, ByteSocket, Muxer, Role, Session
+from carrick.transports.bytestream.buffers import HEAD_ROOM, RECORDS_PER_BATCH, shared_buffers
+from carrick.transports.bytestream.stream import ByteStream
+from carrick.transports.multistream import Dialer
+
+if TYPE_CHECKING:
+    from multiaddr import Multiaddr
+
+    from carrick.identity import PeerId, PublicKey
+
+__all__ = ["ByteStreamConnection"]
+
+logger = logging.getLogger(__name__)
+
+FAIR_SHARE = 256 * 1024  # bytes that one connection handles before others get their turn
+STALL_TIMEOUT = 10.0  # s that a write, or unread input, may stand still (go-yamux: 10 s)
+CLOSE_TIMEOUT = 1.0  # s that a graceful close may take to flush
+INTERNAL_ERROR = 2  # GoAway code of the yamux specification
+
+
+class ByteStreamConnection:
+    """An authenticated, multiplexed connection over one `ByteSocket`.
+
+    See `carrick.interfaces.MuxedConnection`.
+
+    Args:
+        sealed: received bytes that belong to the first records.
+        plain: received plaintext that belongs to the muxer.
+    """
+
+    def __init__(
+        self,
+        socket: ByteSocket,
+        session: Session,
+        muxer: Muxer,
+        *,
+        role: Role,
+        security: str,
+        local_address: Multiaddr,
+        remote_address: Multiaddr,
+        is_limited: bool = False,
+        sealed: bytes = b"",
+        plain: bytes = b"",
+    ) -> None:
+        self.peer_id: PeerId = session.peer_id
+        self.public_key: PublicKey = session.public_key
+        self.local_address = local_address
+        self.remote_address = remote_address
+        self.role = role
+        self.security = security
+        self.is_limited = is_limited
+        self._socket = socket
+        self._records = session.records
+        self._muxer = muxer
+        self._feed: Callable[[bytes], None] = muxer.feed
+        self._prelude: bytes = b""
+        self._early = plain
+        self._tail = sealed
+        self._acceptors = trio.lowlevel.ParkingLot()
+        self._output: bytearray | None = None  # sealed and not sent: [_sent_to:_sealed_to]
+        self._sent_to = 0
+        self._sealed_to = 0
+        self._pumping = False
+        self._pump_wanted = trio.Event()
+        self._drained: trio.Event | None = None
+        self._relieved: trio.Event | None = None
+        self._scope = trio.CancelScope()
+        self._timer_scope: trio.CancelScope | None = None
+        self._closing = False
+        self._closed_by: ConnectionClosed | None = None
+
+    def negotiate_lazily(self, negotiation: Dialer) -> None:
+        """Propose the muxer in front of its first bytes, and check the answer when it comes."""
+        self._prelude = negotiation.take_output()
+
+        def feed(plain: bytes) -> None:
+            negotiation.receive(plain)
+            if negotiation.selected is not None:
+                self._feed = self._muxer.feed
+                if negotiation.rest:
+                    self._muxer.feed(negotiation.rest)
+
+        self._feed = feed
+
+    # --- what it is -------------------------------------------------------------------------------
+
+    @property
+    def muxer(self) -> str:
+        return self._muxer.id
+
+    @property
+    def rtt(self) -> float | None:
+        return self._muxer.rtt
+
+    @property
+    def closed(self) -> bool:
+        return self._closed_by is not None
+
+    @property
+    def stream_count(self) -> int:
+        return self._muxer.stream_count
+
+    def closed_error(self) -> ConnectionClosed:
+        """A fresh error that says how the connection ended."""
+        by = self._closed_by or ConnectionClosed("the connection is closing")
+        return ConnectionClosed(by.message, code=by.code, remote=by.remote, peer=self.peer_id)
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else "open"
+        return f"<{type(self).__name__} {state} {self.peer_id} at {self.remote_address}>"
+
+    # --- streams ----------------------------------------------------------------------------------
+
+    async def open_stream(self) -> ByteStream:
+        await trio.lowlevel.checkpoint()
+        if self.closed or self._closing:
+            raise self.closed_error()
+        return ByteStream(self, self._muxer.open())
+
+    async def accept_stream(self) -> ByteStream:
+        await trio.lowlevel.checkpoint()
+        while True:
+            if (core := self._muxer.accept()) is not None:
+                stream = ByteStream(self, core)
+                self.flush()
+                return stream
+            if self.closed:
+                raise self.closed_error()
+            await self._acceptors.park()
+
+    # --- life -------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Carry the connection until it ends; never raises, whatever the peer does."""
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._pump)
+                    try:
+                        await self._read()
+                    finally:
+                        nursery.cancel_scope.cancel()
+        except* CarrickError as group:
+            self._fail(_first(group))
+        except* OSError as group:
+            self._end(f"the connection was lost: {_first(group)}", remote=True)
+        except* trio.ClosedResourceError:
+            self._end("the connection was closed")
+        except* Exception as group:
+            # A defect of ours in one connection must not end the node.
+            logger.error("connection %s failed", self, exc_info=_first(group))
+            self._end("internal error", code=INTERNAL_ERROR)
+        finally:
+            self._end("the connection was closed")
+
+    async def aclose(self, code: int = 0) -> None:
+        """Send GoAway, flush for at most a second, end."""
+        if self.closed or self._closing:
+            await trio.lowlevel.checkpoint()
+            return
+        self._closing = True
+        try:
+            self._muxer.close(code)
+            self.flush()
+            if self._has_output():
+                self._drained = trio.Event()
+                with trio.move_on_after(CLOSE_TIMEOUT):
+                    await self._drained.wait()
+            else:
+                await trio.lowlevel.checkpoint()
+        finally:
+            self._end("we closed the connection", code=code)
+
+    def abort(self, code: int = 0) -> None:
+        """End at once, without a word to the peer."""
+        if not self.closed:
+            self._socket.abort()
+            self._end("the connection was aborted", code=code)
+
+    def _fail(self, error: BaseException) -> None:
+        """The peer broke the protocol, or our muxer gave up: say so with GoAway if that is free."""
+        if self.closed:
+            return
+        code = error.code if isinstance(error, MuxerError) else 1
+        self._muxer.close(code)
+        if not self._pumping:
+            try:
+                self._seal()
+                self._send()
+            except (CarrickError, OSError) as failure:
+                logger.debug("no GoAway to %s: %s", self.peer_id, failure)
+        self._end(str(error), code=code)
+
+    def _end(self, reason: str, *, code: int = 0, remote: bool = False) -> None:
+        if self._closed_by is not None:
+            return
+        if remote and self._muxer.remote_close_code is not None:
+            code = self._muxer.remote_close_code
+        self._closed_by = ConnectionClosed(reason, code=code, remote=remote)
+        self._muxer.abandon(code, remote=remote)
+        self._wake()
+        self._acceptors.unpark_all()
+        if self._drained is not None:
+            self._drained.set()
+        if not remote and not self._pumping and (goodbye := self._records.closing()):
+            try:
+                self._socket.send(memoryview(goodbye))
+            except OSError as error:
+                logger.debug("no goodbye to %s: %s", self.peer_id, error)
+        self._socket.close()
+        if self._output is not None:
+            self._release_output()
+        self._scope.cancel()
+
+    # --- receiving --------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        buffers = shared_buffers()
+        socket, muxer = self._socket, self._muxer
+        if self._early:
+            muxer.tick(trio.current_time())
+            muxer.feed(self._early)
+            self._early = b""
+        self._open(memoryview(self._tail), 0, len(self._tail))
+        handled = 0
+        while True:
+            if muxer.overloaded:
+                await self._relief()
+            received = socket.recv_into(buffers.body)
+            if received is None:
+                await socket.wait_readable()
+                handled = 0
+                continue
+            if received == 0:
+                self._end("the peer closed the connection", remote=True)
+                return
+            if self._tail:
+                lo = buffers.prepend(self._tail)
+                self._tail = b""
+            else:
+                lo = HEAD_ROOM
+            self._open(buffers.scratch, lo, HEAD_ROOM + received)
+            handled += received
+            if handled >= FAIR_SHARE:
+                await trio.lowlevel.checkpoint()
+                handled = 0
+
+    def _open(self, buffer: memoryview, lo: int, hi: int) -> None:
+        """Open the complete records of `buffer[lo:hi]`, deliver them, keep the rest."""
+        self._muxer.tick(trio.current_time())
+        lo = self._records.open_all(buffer, lo, hi, self._sink)
+        self._tail = bytes(buffer[lo:hi]) if lo < hi else b""
+        self.flush()
+
+    def _sink(self, plain: bytes) -> None:
+        self._feed(plain)
+
+    async def _relief(self) -> None:
+        """Wait until unread input or unsent output is below its bound again."""
+        while self._muxer.overloaded:
+            self._relieved = trio.Event()
+            with trio.move_on_after(STALL_TIMEOUT) as waiting:
+                await self._relieved.wait()
+            self._relieved = None
+            if waiting.cancelled_caught and self._muxer.overloaded:
+                self._muxer.on_stall()
+                self.flush()
+
+    def after_take(self) -> None:
+        """A stream took bytes: window may have to be granted, and the reader may go on."""
+        if self._muxer.has_output():
+            self.flush()
+        self._check_relief()
+
+    def _check_relief(self) -> None:
+        if self._relieved is not None and not self._muxer.overloaded:
+            self._relieved.set()
+
+    def _wake(self) -> None:
+        for core in self._muxer.touched():
+            if core.owner is not None:
+                core.owner.wake()
+            elif self._acceptors:
+                self._acceptors.unpark()
+
+    # --- sending ----------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Seal and send one batch of what the muxer has, without waiting; wake who it concerns."""
+        if not self._pumping and not self.closed:
+            try:
+                if self._seal():
+                    sent = self._send()
+                    if not sent or self._muxer.has_output():
+                        self._pumping = True
+                        self._pump_wanted.set()
+            except (OSError, ProtocolError) as error:
+                self._end(f"the connection was lost: {error}", remote=isinstance(error, OSError))
+        self._wake()
+        self._check_relief()
+        self._arm_timer()
+
+    def _has_output(self) -> bool:
+        return self._output is not None or self._muxer.has_output() or bool(self._prelude)
+
+    def _seal(self) -> bool:
+        """Seal up to one batch of records. Only called when everything sealed before is sent."""
+        muxer, records = self._muxer, self._records
+        if not muxer.has_output():
+            return False
+        output = shared_buffers().borrow_output()
+        at = 0
+        if self._prelude:
+            at = records.seal(output, at, (self._prelude,))
+            self._prelude = b""
+        room = records.max_plain
+        for _ in range(RECORDS_PER_BATCH - 1 if at else RECORDS_PER_BATCH):
+            pieces: list[Buffer] = muxer.take(room)
+            if not pieces:
+                break
+            at = records.seal(output, at, pieces)
+        self._output, self._sent_to, self._sealed_to = output, 0, at
+        return True
+
+    def _send(self) -> bool:
+        """Send what is sealed; True once all of it is gone."""
+        output = self._output
+        assert output is not None
+        view = memoryview(output)
+        while self._sent_to < self._sealed_to:
+            sent = self._socket.send(view[self._sent_to : self._sealed_to])
+            if sent is None:
+                return False
+            self._sent_to += sent
+        self._release_output()
+        return True
+
+    def _release_output(self) -> None:
+        assert self._output is not None
+        shared_buffers().return_output(self._output)
+        self._output = None
+
+    async def _pump(self) -> None:
+        """Send when the socket is full, and run the muxer's timers."""
+        while True:
+            deadline = self._muxer.next_deadline()
+            with trio.CancelScope() as self._timer_scope:
+                if deadline is not None:
+                    self._timer_scope.deadline = deadline
+                await self._pump_wanted.wait()
+            self._timer_scope = None
+            if not self._pump_wanted.is_set():
+                self._muxer.tick(trio.current_time())
+                self.flush()
+                continue
+            await self._pump_out()
+            self._pump_wanted = trio.Event()
+
+    async def _pump_out(self) -> None:
+        """Send until nothing is left, then hand sending back to `flush`."""
+        while True:
+            if self._output is None and not self._seal():
+                break
+            while not self._send():
+                with trio.move_on_after(STALL_TIMEOUT) as writing:
+                    await self._socket.wait_writable()
+                if writing.cancelled_caught:
+                    self._socket.abort()
+                    raise MuxerError("the peer stopped reading from the connection", code=0)
+            self._wake()
+            self._check_relief()
+            await trio.lowlevel.checkpoint()
+        self._pumping = False
+        if self._drained is not None:
+            self._drained.set()
+
+    def _arm_timer(self) -> None:
+        scope = self._timer_scope
+        if scope is not None:
+            deadline = self._muxer.next_deadline()
+            if deadline is not None and deadline < scope.deadline:
+                scope.deadline = deadline
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,209 @@
+"""A muxer's stream as a trio stream."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from carrick.errors import StreamReset
+from carrick.interfaces import Buffer, Direction, MuxerStream
+
+if TYPE_CHECKING:
+    from carrick.transports.bytestream.connection import ByteStreamConnection
+
+__all__ = ["ByteStream"]
+
+RECEIVE_LIMIT = 256 * 1024  # what one receive_some joins at most, in bytes
+
+
+class ByteStream(trio.abc.HalfCloseableStream):
+    """One stream of a `ByteStreamConnection`; see `carrick.interfaces.MuxedStream`.
+
+    The peer learns of a new stream with its first send, receive, end of file or reset. At most one
+    task may send and one receive at a time, as with every trio stream.
+    """
+
+    __slots__ = (
+        "_closed",
+        "_connection",
+        "_core",
+        "_readers",
+        "_receiving",
+        "_sending",
+        "_sent_eof",
+        "_writers",
+    )
+
+    def __init__(self, connection: ByteStreamConnection, core: MuxerStream) -> None:
+        self._connection = connection
+        self._core = core
+        self._readers = trio.lowlevel.ParkingLot()
+        self._writers = trio.lowlevel.ParkingLot()
+        self._sending = False
+        self._receiving = False
+        self._sent_eof = False
+        self._closed = False
+        core.owner = self
+
+    @property
+    def id(self) -> int:
+        return self._core.id
+
+    @property
+    def direction(self) -> Direction:
+        return Direction.INBOUND if self._core.inbound else Direction.OUTBOUND
+
+    def wake(self) -> None:
+        """The muxer changed the stream's state: let whoever waits look again."""
+        if self._readers:
+            self._readers.unpark_all()
+        if self._writers:
+            self._writers.unpark_all()
+
+    # --- sending --------------------------------------------------------------------------------
+
+    async def send_all(self, data: Buffer) -> None:
+        """Send all of `data`, waiting for window and socket.
+
+        Raises:
+            trio.ClosedResourceError: after `send_eof` or `aclose`.
+            trio.BusyResourceError: another task sends.
+            StreamReset, ConnectionClosed: (both `trio.BrokenResourceError`).
+        """
+        if self._sending:
+            raise trio.BusyResourceError("another task is sending on this stream")
+        self._sending = True
+        try:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            self._check_sendable()
+            view = memoryview(data).cast("B")
+            core = self._core
+            core.write(view)
+            try:
+                # Other tasks of this tick queue their bytes too; the first one here sends for all.
+                await trio.lowlevel.cancel_shielded_checkpoint()
+                self._connection.flush()
+                while core.pending:
+                    await self._writers.park()
+            except BaseException:
+                if core.cancel_write() < len(view):
+                    self.reset()  # a part of it left: the peer must not take it for the whole
+                raise
+            if core.reset_code is not None or self._closed:
+                self._check_sendable()
+        finally:
+            self._sending = False
+
+    async def wait_send_all_might_not_block(self) -> None:
+        if self._sending:
+            raise trio.BusyResourceError("another task is sending on this stream")
+        self._sending = True
+        try:
+            await trio.lowlevel.checkpoint()
+            self._check_sendable()
+            while not self._core.may_send:
+                await self._writers.park()
+                self._check_sendable()
+        finally:
+            self._sending = False
+
+    async def send_eof(self) -> None:
+        if self._sending:
+            raise trio.BusyResourceError("another task is sending on this stream")
+        await trio.lowlevel.checkpoint()
+        if self._closed:
+            raise trio.ClosedResourceError("the stream was closed")
+        if self._sent_eof:
+            return
+        self._check_sendable()
+        self._sent_eof = True
+        self._core.close_write()
+        self._connection.flush()
+
+    def _check_sendable(self) -> None:
+        if self._closed or self._sent_eof:
+            raise trio.ClosedResourceError("the stream's sending side was closed")
+        self._check_alive()
+
+    # --- receiving ------------------------------------------------------------------------------
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Wait for bytes and return them; `b""` at end of file.
+
+        Raises:
+            trio.ClosedResourceError: after `aclose`.
+            trio.BusyResourceError: another task receives.
+            StreamReset, ConnectionClosed: (both `trio.BrokenResourceError`).
+        """
+        if max_bytes is None:
+            max_bytes = RECEIVE_LIMIT
+        elif not isinstance(max_bytes, int):
+            raise TypeError(f"max_bytes must be an int, not {type(max_bytes).__name__}")
+        elif max_bytes < 1:
+            raise ValueError("max_bytes must be at least 1")
+        await self._wait_received()
+        data = self._core.take(max_bytes)
+        self._connection.after_take()
+        return data
+
+    async def receive_views(self) -> list[memoryview]:
+        """As `receive_some`, but all bytes that are there, uncopied; empty at end of file."""
+        await self._wait_received()
+        views = self._core.take_views()
+        self._connection.after_take()
+        return views
+
+    async def _wait_received(self) -> None:
+        if self._receiving:
+            raise trio.BusyResourceError("another task is receiving from this stream")
+        self._receiving = True
+        try:
+            await trio.lowlevel.checkpoint()
+            core = self._core
+            while not core.received:
+                if self._closed:
+                    raise trio.ClosedResourceError("the stream was closed")
+                if core.remote_closed:
+                    return
+                self._check_alive()
+                self._connection.flush()  # what the peer must see before it can answer
+                await self._readers.park()
+            if self._closed:
+                raise trio.ClosedResourceError("the stream was closed")
+        finally:
+            self._receiving = False
+
+    # --- ending ---------------------------------------------------------------------------------
+
+    async def aclose(self) -> None:
+        """Send FIN and stop reading; never waits for the peer."""
+        if not self._closed:
+            self._closed = True
+            if self._core.cancel_write():
+                self._core.reset()
+            elif self._core.reset_code is None:
+                if not self._sent_eof:
+                    self._core.close_write()
+                self._core.close_read()
+            self._connection.flush()
+            self.wake()
+        await trio.lowlevel.checkpoint()
+
+    def reset(self, code: int = 0) -> None:
+        """End both directions at once, telling the peer `code`."""
+        self._core.reset(code)
+        self._connection.flush()
+
+    def _check_alive(self) -> None:
+        core = self._core
+        if core.reset_code is None:
+            return
+        if self._connection.closed:
+            raise self._connection.closed_error()
+        raise StreamReset(
+            "the peer reset the stream" if core.reset_by_remote else "the stream was reset",
+            code=core.reset_code,
+            remote=core.reset_by_remote,
+            peer=self._connection.peer_id,
+        )

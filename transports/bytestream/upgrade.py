@@ -1,0 +1,217 @@
+"""The upgrade: from a raw byte stream to an authenticated, multiplexed connection.
+
+Round trips of a dial after the TCP connect, with Noise or TLS and the muxer agreed inside the
+handshake: one for the security proposal together with the first handshake message, and the rest of
+the handshake rides with the application's first bytes (Noise XX: 2 in all until the first answer).
+
+Until the other side's identity is proven, a connection may make us hold at most `Handshake`'s own
+bound (64 KiB); the deadline for the whole upgrade is the caller's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+import trio
+
+from carrick.errors import (
+    CarrickError,
+    HandshakeError,
+    NegotiationError,
+    ProtocolNotSupported,
+)
+from carrick.interfaces import (
+    Budget,
+    ByteSocket,
+    Handshake,
+    Muxer,
+    Role,
+    Security,
+    Session,
+)
+from carrick.transports import multistream
+from carrick.transports.bytestream.connection import ByteStreamConnection
+from carrick.transports.bytestream.handshaking import RecordStream, SocketStream
+
+if TYPE_CHECKING:
+    from multiaddr import Multiaddr
+
+    from carrick.identity import PeerId
+
+__all__ = ["MuxerFactory", "SecurityRefused", "Upgrader"]
+
+MuxerFactory: TypeAlias = Callable[[Role, Budget, float], Muxer]
+"""Makes a muxer for one connection from our role, its memory budget and the present time."""
+
+MAX_PROPOSALS = 16  # security or muxer proposals that a listener answers before it gives up
+
+
+class SecurityRefused(NegotiationError):
+    """The listener does not speak the first security protocol that was proposed to it.
+
+    The first handshake message went out together with the proposal, so the byte stream is spoilt:
+    dial again without that protocol.
+    """
+
+
+class Upgrader:
+    """Secures and multiplexes byte streams.
+
+    Args:
+        securities: what we speak, best first.
+        muxers: protocol id → how to make one, best first.
+    """
+
+    def __init__(self, securities: Sequence[Security], muxers: Mapping[str, MuxerFactory]) -> None:
+        if not securities or not muxers:
+            raise ValueError("an upgrade needs at least one security protocol and one muxer")
+        self._securities = {security.id: security for security in securities}
+        self._muxers = dict(muxers)
+
+    @property
+    def securities(self) -> tuple[str, ...]:
+        return tuple(self._securities)
+
+    async def upgrade(
+        self,
+        socket: ByteSocket,
+        *,
+        role: Role,
+        peer: PeerId | None,
+        budget: Budget,
+        local_address: Multiaddr,
+        remote_address: Multiaddr,
+        refused: Sequence[str] = (),
+        is_limited: bool = False,
+    ) -> ByteStreamConnection:
+        """Upgrade `socket`, which is closed if that fails or is cancelled.
+
+        Args:
+            role: CLIENT proposes.
+            peer: who must be there; None takes whoever proves an identity.
+            refused: security protocols not to propose, since the peer refused them before.
+
+        Raises:
+            SecurityRefused: the listener refused the proposal; dial again without it.
+            CarrickError: the upgrade failed.
+        """
+        try:
+            stream = SocketStream(socket)
+            if role is Role.CLIENT:
+                offered = [name for name in self._securities if name not in refused]
+                security, session = await self._secure_client(stream, offered, peer)
+            else:
+                security, session = await self._secure_server(stream, peer)
+            return await self._multiplex(
+                socket,
+                session,
+                role=role,
+                budget=budget,
+                security=security,
+                local_address=local_address,
+                remote_address=remote_address,
+                is_limited=is_limited,
+            )
+        except OSError as error:
+            socket.abort()
+            raise HandshakeError(f"the connection was lost: {error}") from error
+        except BaseException:
+            socket.close()
+            raise
+
+    # --- security ---------------------------------------------------------------------------------
+
+    async def _secure_client(
+        self, stream: SocketStream, offered: list[str], peer: PeerId | None
+    ) -> tuple[str, Session]:
+        if not offered:
+            raise ProtocolNotSupported(
+                f"the peer speaks none of our security protocols {', '.join(self._securities)}"
+            )
+        name = offered[0]
+        negotiation = multistream.Dialer([name], lazy=True)
+        handshake = self._securities[name].handshake(
+            Role.CLIENT, expected_peer=peer, muxers=tuple(self._muxers)
+        )
+        await stream.send_all(negotiation.take_output() + handshake.take_output())
+        while negotiation.selected is None:
+            try:
+                negotiation.receive(await stream.receive_some())
+            except ProtocolNotSupported:
+                raise SecurityRefused(f"the peer does not speak {name}", protocol=name) from None
+        session = await _shake_hands(stream, handshake, negotiation.rest)
+        return name, session
+
+    async def _secure_server(
+        self, stream: SocketStream, peer: PeerId | None
+    ) -> tuple[str, Session]:
+        name, rest = await multistream.listen(
+            stream, self._securities.__contains__, max_proposals=MAX_PROPOSALS
+        )
+        handshake = self._securities[name].handshake(
+            Role.SERVER, expected_peer=peer, muxers=tuple(self._muxers)
+        )
+        return name, await _shake_hands(stream, handshake, rest)
+
+    # --- muxer ------------------------------------------------------------------------------------
+
+    async def _multiplex(
+        self,
+        socket: ByteSocket,
+        session: Session,
+        *,
+        role: Role,
+        budget: Budget,
+        security: str,
+        local_address: Multiaddr,
+        remote_address: Multiaddr,
+        is_limited: bool,
+    ) -> ByteStreamConnection:
+        name, received, plain = session.muxer, session.received, b""
+        lazy: multistream.Dialer | None = None
+        if name is None and role is Role.CLIENT and len(self._muxers) == 1:
+            (name,) = self._muxers
+            lazy = multistream.Dialer([name], lazy=True)
+        elif name is None:
+            stream = RecordStream(SocketStream(socket), session.records, session.received)
+            if role is Role.CLIENT:
+                name, plain = await multistream.dial(stream, tuple(self._muxers))
+            else:
+                name, plain = await multistream.listen(
+                    stream, self._muxers.__contains__, max_proposals=MAX_PROPOSALS
+                )
+            received = stream.sealed
+        connection = ByteStreamConnection(
+            socket,
+            session,
+            self._muxers[name](role, budget, trio.current_time()),
+            role=role,
+            security=security,
+            local_address=local_address,
+            remote_address=remote_address,
+            is_limited=is_limited,
+            sealed=received,
+            plain=plain,
+        )
+        if lazy is not None:
+            connection.negotiate_lazily(lazy)
+        return connection
+
+
+async def _shake_hands(stream: SocketStream, handshake: Handshake, received: bytes) -> Session:
+    """Run a handshake whose peer has already sent `received`."""
+    try:
+        while True:
+            if received:
+                handshake.receive(received)
+            if output := handshake.take_output():
+                await stream.send_all(output)
+            if handshake.session is not None:
+                return handshake.session
+            received = await stream.receive_some()
+    except CarrickError:
+        # Tell the peer why, if the protocol has words for it.
+        if alert := handshake.take_output():
+            stream.try_send(alert)
+        raise

@@ -1,0 +1,203 @@
+"""The TCP transport.
+
+It dials from the port that it listens on, so that one NAT mapping serves both directions and
+peers observe an address that can be dialled. Racing several addresses (happy eyeballs) is the
+swarm's work.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+from typing import TYPE_CHECKING, Protocol
+
+import trio
+
+from carrick.addressing import endpoint_address, tcp_endpoint
+from carrick.errors import DialError, ListenError, UnsupportedAddress
+from carrick.interfaces import (
+    Budget,
+    ByteListener,
+    ByteSocket,
+    Endpoint,
+    Role,
+    SocketOpener,
+)
+from carrick.sockets import current_sockets
+from carrick.transports.bytestream import ByteStreamConnection, SecurityRefused, Upgrader
+
+if TYPE_CHECKING:
+    from multiaddr import Multiaddr
+
+    from carrick.identity import PeerId
+
+__all__ = ["SocketWrapper", "TcpTransport"]
+
+CONNECT_TIMEOUT = 5.0  # s (go p2p/transport/tcp/tcp.go)
+_PORT_TAKEN = {errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EINVAL, errno.EPERM, errno.EACCES}
+
+
+class SocketWrapper(Protocol):
+    """Wraps each new socket: a private network."""
+
+    def wrap(self, socket: ByteSocket) -> ByteSocket: ...
+
+
+class TcpTransport:
+    """See `carrick.interfaces.Transport`.
+
+    Args:
+        upgrader: what secures and multiplexes.
+        wrapper: stands between the socket and the upgrade; None for the public network.
+        sockets: opens sockets; None takes those of the calling context.
+        reuse_port: dial from the listening port.
+    """
+
+    def __init__(
+        self,
+        upgrader: Upgrader,
+        *,
+        wrapper: SocketWrapper | None = None,
+        sockets: SocketOpener | None = None,
+        reuse_port: bool = True,
+    ) -> None:
+        self._upgrader = upgrader
+        self._wrapper = wrapper
+        self._sockets = sockets
+        self._reuse_port = reuse_port
+        self._listeners: list[TcpListener] = []
+
+    def can_dial(self, address: Multiaddr) -> bool:
+        return tcp_endpoint(address) is not None
+
+    def can_listen(self, address: Multiaddr) -> bool:
+        return tcp_endpoint(address) is not None
+
+    async def dial(
+        self,
+        address: Multiaddr,
+        peer: PeerId | None,
+        *,
+        role: Role = Role.CLIENT,
+        budget: Budget,
+    ) -> ByteStreamConnection:
+        remote = _endpoint(address)
+        refused: list[str] = []
+        while True:
+            socket = await self._connect(address, remote)
+            try:
+                return await self._upgrader.upgrade(
+                    self.wrap(socket),
+                    role=role,
+                    peer=peer,
+                    budget=budget,
+                    local_address=endpoint_address(socket.local),
+                    remote_address=address,
+                    refused=refused,
+                )
+            except SecurityRefused as error:
+                assert error.protocol is not None
+                refused.append(error.protocol)
+
+    async def listen(self, address: Multiaddr) -> TcpListener:
+        endpoint = _endpoint(address)
+        sockets = self._sockets or current_sockets()
+        try:
+            bound = await sockets.listen_tcp(endpoint)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise ListenError(f"cannot listen: {reason}", address=address) from error
+        listener = TcpListener(self, bound)
+        self._listeners.append(listener)
+        return listener
+
+    def wrap(self, socket: ByteSocket) -> ByteSocket:
+        return self._wrapper.wrap(socket) if self._wrapper else socket
+
+    @property
+    def upgrader(self) -> Upgrader:
+        return self._upgrader
+
+    def forget(self, listener: TcpListener) -> None:
+        """The listener was closed: its port is not dialled from any more."""
+        if listener in self._listeners:
+            self._listeners.remove(listener)
+
+    async def _connect(self, address: Multiaddr, remote: Endpoint) -> ByteSocket:
+        sockets = self._sockets or current_sockets()
+        try:
+            with trio.fail_after(CONNECT_TIMEOUT):
+                local = self._local_for(remote)
+                if local is not None:
+                    try:
+                        return await sockets.connect_tcp(remote, local=local)
+                    except OSError as error:
+                        if error.errno not in _PORT_TAKEN:
+                            raise
+                        # That pair of ports is in use, or still waiting to be: any port will do.
+                return await sockets.connect_tcp(remote)
+        except trio.TooSlowError:
+            raise DialError(f"no answer within {CONNECT_TIMEOUT:g} s") from None
+        except OSError as error:
+            raise DialError(error.strerror or str(error)) from error
+
+    def _local_for(self, remote: Endpoint) -> Endpoint | None:
+        """The listening address to dial `remote` from, if one is of its family and reach."""
+        if not self._reuse_port:
+            return None
+        target = ipaddress.ip_address(remote[0].partition("%")[0])
+        for listener in self._listeners:
+            host, port = listener.endpoint
+            local = ipaddress.ip_address(host.partition("%")[0])
+            if local.version != target.version or (host, port) == remote:
+                continue
+            if local.is_unspecified or local.is_loopback == target.is_loopback:
+                return host, port
+        return None
+
+
+class TcpListener:
+    """See `carrick.interfaces.Listener`."""
+
+    def __init__(self, transport: TcpTransport, bound: ByteListener) -> None:
+        self._transport = transport
+        self._bound = bound
+        self.endpoint = bound.local
+        self.address = endpoint_address(bound.local)
+
+    async def accept(self) -> TcpInbound:
+        return TcpInbound(self._transport, await self._bound.accept())
+
+    def close(self) -> None:
+        self._transport.forget(self)
+        self._bound.close()
+
+
+class TcpInbound:
+    """See `carrick.interfaces.InboundConnection`."""
+
+    def __init__(self, transport: TcpTransport, socket: ByteSocket) -> None:
+        self._transport = transport
+        self._socket = socket
+        self.local_address = endpoint_address(socket.local)
+        self.remote_address = endpoint_address(socket.remote)
+
+    async def upgrade(self, budget: Budget) -> ByteStreamConnection:
+        return await self._transport.upgrader.upgrade(
+            self._transport.wrap(self._socket),
+            role=Role.SERVER,
+            peer=None,
+            budget=budget,
+            local_address=self.local_address,
+            remote_address=self.remote_address,
+        )
+
+    def refuse(self) -> None:
+        self._socket.abort()
+
+
+def _endpoint(address: Multiaddr) -> Endpoint:
+    endpoint = tcp_endpoint(address)
+    if endpoint is None:
+        raise UnsupportedAddress("not an address of the TCP transport", address=address)
+    return endpoint
