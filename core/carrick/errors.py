@@ -35,6 +35,7 @@ __all__ = [
     "NoAddresses",
     "PeerIdMismatch",
     "PeerTimeout",
+    "PrivateNetworkRequired",
     "ProtocolError",
     "ProtocolNotSupported",
     "ResolutionError",
@@ -202,6 +203,10 @@ class PeerTimeout(CarrickError, TimeoutError):
 
 class ProtocolNotSupported(CarrickError):
     """The peer speaks none of the protocols that were asked for."""
+
+
+class PrivateNetworkRequired(CarrickError):
+    """`LIBP2P_FORCE_PNET=1` is set, and no pre-shared key was given."""
 
 
 class LimitedConnection(CarrickError):

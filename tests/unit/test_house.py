@@ -74,7 +74,13 @@ def imports(path: Path, *, lazy: bool = True) -> list[tuple[int, str]]:
         if isinstance(node, ast.Import):
             found += [(node.lineno, alias.name) for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found += [(node.lineno, node.module)]
+            for alias in node.names:
+                submodule = f"{node.module}.{alias.name}"
+                is_module = any(
+                    (ROOT / "core" / submodule.replace(".", "/")).with_suffix(suffix).exists()
+                    for suffix in (".py", "")
+                )
+                found += [(node.lineno, submodule if is_module else node.module)]
     return found
 
 

@@ -104,7 +104,7 @@ def test_empty_domain() -> None:
         {"signature": bytes(64)},
         {"public_key": OTHER.public_key},
     ],
-    ids=str,
+    ids=lambda change: next(iter(change)),
 )
 def test_changed_envelope(change: dict[str, bytes]) -> None:
     forged = dataclasses.replace(seal(), **change)  # type: ignore[arg-type]

@@ -6,6 +6,18 @@ muxer. Transports differ only in how they get the socket.
 
 from carrick.transports.bytestream.connection import ByteStreamConnection
 from carrick.transports.bytestream.stream import ByteStream
-from carrick.transports.bytestream.upgrade import SecurityRefused, Upgrader
+from carrick.transports.bytestream.upgrade import (
+    MuxerFactory,
+    SecurityRefused,
+    SocketWrapper,
+    Upgrader,
+)
 
-__all__ = ["ByteStream", "ByteStreamConnection", "SecurityRefused", "Upgrader"]
+__all__ = [
+    "ByteStream",
+    "ByteStreamConnection",
+    "MuxerFactory",
+    "SecurityRefused",
+    "SocketWrapper",
+    "Upgrader",
+]

@@ -87,7 +87,7 @@ class ByteStreamConnection:
         self._closed_by: ConnectionClosed | None = None
 
     def negotiate_lazily(self, negotiation: Dialer) -> None:
-        """Propose the muxer in front of its first bytes, and check the answer when it comes."""
+        """Propose the muxer, do not wait for the answer, and check it when it comes."""
         self._prelude = negotiation.take_output()
 
         def feed(plain: bytes) -> None:
@@ -98,6 +98,7 @@ class ByteStreamConnection:
                     self._muxer.feed(negotiation.rest)
 
         self._feed = feed
+        self.flush()
 
     # --- what it is -------------------------------------------------------------------------------
 
@@ -323,7 +324,7 @@ class ByteStreamConnection:
     def _seal(self) -> bool:
         """Seal up to one batch of records. Only called when everything sealed before is sent."""
         muxer, records = self._muxer, self._records
-        if not muxer.has_output():
+        if not (self._prelude or muxer.has_output()):
             return False
         output = shared_buffers().borrow_output()
         at = 0

@@ -11,7 +11,7 @@ bound (64 KiB); the deadline for the whole upgrade is the caller's.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import trio
 
@@ -39,12 +39,18 @@ if TYPE_CHECKING:
 
     from carrick.identity import PeerId
 
-__all__ = ["MuxerFactory", "SecurityRefused", "Upgrader"]
+__all__ = ["MuxerFactory", "SecurityRefused", "SocketWrapper", "Upgrader"]
 
 MuxerFactory: TypeAlias = Callable[[Role, Budget, float], Muxer]
 """Makes a muxer for one connection from our role, its memory budget and the present time."""
 
 MAX_PROPOSALS = 16  # security or muxer proposals that a listener answers before it gives up
+
+
+class SocketWrapper(Protocol):
+    """Wraps each socket before anything else is sent on it: a private network."""
+
+    def wrap(self, socket: ByteSocket) -> ByteSocket: ...
 
 
 class SecurityRefused(NegotiationError):
@@ -61,13 +67,20 @@ class Upgrader:
     Args:
         securities: what we speak, best first.
         muxers: protocol id → how to make one, best first.
+        wrapper: stands between each socket and its upgrade; None for the public network.
     """
 
-    def __init__(self, securities: Sequence[Security], muxers: Mapping[str, MuxerFactory]) -> None:
+    def __init__(
+        self,
+        securities: Sequence[Security],
+        muxers: Mapping[str, MuxerFactory],
+        wrapper: SocketWrapper | None = None,
+    ) -> None:
         if not securities or not muxers:
             raise ValueError("an upgrade needs at least one security protocol and one muxer")
         self._securities = {security.id: security for security in securities}
         self._muxers = dict(muxers)
+        self._wrapper = wrapper
 
     @property
     def securities(self) -> tuple[str, ...]:
@@ -96,6 +109,8 @@ class Upgrader:
             SecurityRefused: the listener refused the proposal; dial again without it.
             CarrickError: the upgrade failed.
         """
+        if self._wrapper is not None:
+            socket = self._wrapper.wrap(socket)
         try:
             stream = SocketStream(socket)
             if role is Role.CLIENT:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -31,16 +31,10 @@ if TYPE_CHECKING:
 
     from carrick.identity import PeerId
 
-__all__ = ["SocketWrapper", "TcpTransport"]
+__all__ = ["TcpTransport"]
 
 CONNECT_TIMEOUT = 5.0  # s (go p2p/transport/tcp/tcp.go)
 _PORT_TAKEN = {errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EINVAL, errno.EPERM, errno.EACCES}
-
-
-class SocketWrapper(Protocol):
-    """Wraps each new socket: a private network."""
-
-    def wrap(self, socket: ByteSocket) -> ByteSocket: ...
 
 
 class TcpTransport:
@@ -48,7 +42,6 @@ class TcpTransport:
 
     Args:
         upgrader: what secures and multiplexes.
-        wrapper: stands between the socket and the upgrade; None for the public network.
         sockets: opens sockets; None takes those of the calling context.
         reuse_port: dial from the listening port.
     """
@@ -57,12 +50,10 @@ class TcpTransport:
         self,
         upgrader: Upgrader,
         *,
-        wrapper: SocketWrapper | None = None,
         sockets: SocketOpener | None = None,
         reuse_port: bool = True,
     ) -> None:
-        self._upgrader = upgrader
-        self._wrapper = wrapper
+        self.upgrader = upgrader
         self._sockets = sockets
         self._reuse_port = reuse_port
         self._listeners: list[TcpListener] = []
@@ -86,8 +77,8 @@ class TcpTransport:
         while True:
             socket = await self._connect(address, remote)
             try:
-                return await self._upgrader.upgrade(
-                    self.wrap(socket),
+                return await self.upgrader.upgrade(
+                    socket,
                     role=role,
                     peer=peer,
                     budget=budget,
@@ -110,13 +101,6 @@ class TcpTransport:
         listener = TcpListener(self, bound)
         self._listeners.append(listener)
         return listener
-
-    def wrap(self, socket: ByteSocket) -> ByteSocket:
-        return self._wrapper.wrap(socket) if self._wrapper else socket
-
-    @property
-    def upgrader(self) -> Upgrader:
-        return self._upgrader
 
     def forget(self, listener: TcpListener) -> None:
         """The listener was closed: its port is not dialled from any more."""
@@ -184,7 +168,7 @@ class TcpInbound:
 
     async def upgrade(self, budget: Budget) -> ByteStreamConnection:
         return await self._transport.upgrader.upgrade(
-            self._transport.wrap(self._socket),
+            self._socket,
             role=Role.SERVER,
             peer=None,
             budget=budget,

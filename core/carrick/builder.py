@@ -1,0 +1,249 @@
+"""`HostBuilder`: says which parts a host is made of, and opens it."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import random
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from carrick import defaults
+from carrick.addressing import Resolver, parse_address
+from carrick.errors import PrivateNetworkRequired
+from carrick.host import Announcement, Host, Service
+from carrick.identity import PrivateKey, load_key
+from carrick.interfaces import Security, Transport
+from carrick.network import ConnectionGater, EventBus, Limits, StreamHandler, Swarm
+from carrick.peerstore import MemoryPeerstore, Peerstore, SqlitePeerstore
+from carrick.transports.bytestream import MuxerFactory, Upgrader
+from carrick.transports.security.pnet import PrivateNetwork
+
+if TYPE_CHECKING:
+    from multiaddr import Multiaddr
+
+__all__ = ["HostBuilder"]
+
+SecurityChoice: TypeAlias = str | Callable[[PrivateKey], Security]
+TransportChoice: TypeAlias = str | Callable[[Upgrader], Transport]
+MuxerChoice: TypeAlias = str | tuple[str, MuxerFactory]
+
+
+@dataclass(frozen=True, slots=True)
+class _Handler:
+    protocol: str
+    serve: StreamHandler
+    allow_limited: bool
+
+
+@dataclass(frozen=True)
+class HostBuilder:
+    """Describes a host, part by part, and opens it.
+
+    Each method returns a changed copy, so a description can be kept and varied::
+
+        node = HostBuilder().security("noise")
+        async with node.listen("/ip4/127.0.0.1/tcp/0").open() as host: ...
+
+    With nothing set: a new identity, TCP with Noise and TLS, Yamux, identify, ping, no listening.
+    """
+
+    _key: PrivateKey | None = None
+    _listen: tuple[Multiaddr, ...] = ()
+    _announcement: Announcement = Announcement()
+    _transports: tuple[TransportChoice, ...] = defaults.TRANSPORTS
+    _securities: tuple[SecurityChoice, ...] = defaults.SECURITIES
+    _muxers: tuple[MuxerChoice, ...] = defaults.MUXERS
+    _services: tuple[Service, ...] = ()
+    _default_services: bool = True
+    _handlers: tuple[_Handler, ...] = ()
+    _limits: Limits = field(default_factory=Limits)
+    _gater: ConnectionGater | None = None
+    _resolver: Resolver | None = None
+    _peerstore: str | os.PathLike[str] | Peerstore | None = None
+    _private_network: bytes | None = None
+    _keylog: Callable[[str], None] | None = None
+    _seed: int | None = None
+
+    def identity(self, key: PrivateKey | str | os.PathLike[str]) -> HostBuilder:
+        """Our key, or the file that holds it.
+
+        Raises:
+            KeyFileError: the file cannot be read.
+        """
+        return self._with(key=key if isinstance(key, PrivateKey) else load_key(Path(key)))
+
+    def listen(self, *addresses: Multiaddr | str) -> HostBuilder:
+        """Listen there, in addition to what was given before. Port 0 takes a free one."""
+        return self._with(listen=(*self._listen, *map(_address, addresses)))
+
+    def announce(
+        self,
+        *addresses: Multiaddr | str,
+        append: Sequence[Multiaddr | str] = (),
+        withhold: Sequence[str] = (),
+    ) -> HostBuilder:
+        """Decide what peers are told.
+
+        Args:
+            addresses: tell these instead of the listen addresses.
+            append: tell these too.
+            withhold: networks (CIDR) whose addresses are never told.
+        """
+        return self._with(
+            announcement=Announcement(
+                announce=tuple(map(_address, addresses)),
+                append=tuple(map(_address, append)),
+                withhold=tuple(map(ipaddress.ip_network, withhold)),
+            )
+        )
+
+    def transports(self, *transports: TransportChoice) -> HostBuilder:
+        """`"tcp"`, `"memory"`, or functions that make a transport from an `Upgrader`."""
+        return self._with(transports=transports)
+
+    def security(self, *securities: SecurityChoice) -> HostBuilder:
+        """`"noise"`, `"tls"`, or functions that make one from our key; best first."""
+        return self._with(securities=securities)
+
+    def muxers(self, *muxers: MuxerChoice) -> HostBuilder:
+        """`"yamux"`, `"mplex"`, or pairs of protocol id and factory; best first."""
+        return self._with(muxers=muxers)
+
+    def services(self, *services: Service, defaults: bool = True) -> HostBuilder:
+        """Run these services too; without the default ones if `defaults` is False."""
+        return self._with(services=(*self._services, *services), default_services=defaults)
+
+    def handle(
+        self, protocol: str, handler: StreamHandler, *, allow_limited: bool = False
+    ) -> HostBuilder:
+        """Serve `protocol` from the first connection on; see `Host.handle`."""
+        return self._with(handlers=(*self._handlers, _Handler(protocol, handler, allow_limited)))
+
+    def limits(self, limits: Limits | None = None, **overrides: Any) -> HostBuilder:
+        """Take `limits` (default: the present ones), with single ones overridden by name.
+
+        Raises:
+            ValueError: there is no limit of that name.
+        """
+        return self._with(limits=(limits or self._limits).with_overrides(**overrides))
+
+    def gater(self, gater: ConnectionGater) -> HostBuilder:
+        """Ask `gater` about every connection."""
+        return self._with(gater=gater)
+
+    def resolver(self, resolver: Resolver) -> HostBuilder:
+        """Resolve names with `resolver` instead of the system's DNS."""
+        return self._with(resolver=resolver)
+
+    def peerstore(self, store: str | os.PathLike[str] | Peerstore) -> HostBuilder:
+        """Keep what is known of peers in that file (SQLite), or in a store of your own."""
+        return self._with(peerstore=store)
+
+    def private_network(self, psk: bytes) -> HostBuilder:
+        """Join the private network of this 32-byte pre-shared key, and no other."""
+        return self._with(private_network=psk)
+
+    def key_log(self, write: Callable[[str], None]) -> HostBuilder:
+        """Hand the session keys of every connection to `write`, a line each, for Wireshark.
+
+        Whoever reads them reads the traffic: for debugging only.
+        """
+        return self._with(keylog=write)
+
+    def seed(self, seed: int) -> HostBuilder:
+        """Seed the host's randomness (not its keys), for runs that can be repeated."""
+        return self._with(seed=seed)
+
+    def open(self) -> AbstractAsyncContextManager[Host]:
+        """Start the host; it lives in the `async with` block.
+
+        Raises:
+            ListenError: an address cannot be listened on.
+            CarrickError: a part does not fit.
+        """
+        return self._open()
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncIterator[Host]:
+        if self._private_network is None and os.environ.get("LIBP2P_FORCE_PNET") == "1":
+            raise PrivateNetworkRequired(
+                "LIBP2P_FORCE_PNET=1 asks for a private network, and no pre-shared key was given"
+            )
+        key = self._key or PrivateKey.generate()
+        peerstore = self._make_peerstore()
+        try:
+            rng = random.Random(self._seed)
+            upgrader = self._make_upgrader(key)
+            swarm = Swarm(
+                key.peer_id,
+                [
+                    defaults.transport_by_name(choice, upgrader)
+                    if isinstance(choice, str)
+                    else choice(upgrader)
+                    for choice in self._transports
+                ],
+                limits=self._limits,
+                gater=self._gater,
+                events=EventBus(),
+                resolver=self._resolver or Resolver(),
+            )
+            services = [*self._services]
+            if self._default_services:
+                given = {type(service) for service in services}
+                services += [
+                    service for service in defaults.default_services() if type(service) not in given
+                ]
+            host = Host(
+                key,
+                swarm,
+                peerstore=peerstore,
+                services=services,
+                announcement=self._announcement,
+                rng=rng,
+            )
+            for handler in self._handlers:
+                host.handle(handler.protocol, handler.serve, allow_limited=handler.allow_limited)
+            async with host.running(self._listen):
+                yield host
+        finally:
+            peerstore.close()
+
+    def _make_peerstore(self) -> Peerstore:
+        if self._peerstore is None:
+            return MemoryPeerstore()
+        if isinstance(self._peerstore, str | os.PathLike):
+            return SqlitePeerstore(self._peerstore)
+        return self._peerstore
+
+    def _make_upgrader(self, key: PrivateKey) -> Upgrader:
+        securities = [
+            defaults.security_by_name(choice, key, self._keylog)
+            if isinstance(choice, str)
+            else choice(key)
+            for choice in self._securities
+        ]
+        limits = self._limits
+        inbound = limits.streams_inbound_per_connection
+        muxers = dict(
+            defaults.muxer_by_name(
+                choice,
+                max_streams=inbound + limits.streams_outbound_per_connection,
+                max_inbound=inbound,
+            )
+            if isinstance(choice, str)
+            else choice
+            for choice in self._muxers
+        )
+        psk = self._private_network
+        return Upgrader(securities, muxers, PrivateNetwork(psk) if psk is not None else None)
+
+    def _with(self, **changes: Any) -> HostBuilder:
+        return replace(self, **{f"_{name}": value for name, value in changes.items()})
+
+
+def _address(address: Multiaddr | str) -> Multiaddr:
+    return parse_address(address) if isinstance(address, str) else address

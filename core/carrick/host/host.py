@@ -1,0 +1,254 @@
+"""The host: opens and serves streams to peers, by their ids or addresses."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, overload
+
+import trio
+from multiaddr import Multiaddr
+
+from carrick.addressing import parse_address, split_peer, with_peer
+from carrick.errors import CarrickError, NoAddresses, PeerTimeout
+from carrick.host.addresses import Announcement, OwnAddresses
+from carrick.identity import PeerId, PrivateKey
+from carrick.network import (
+    AddressSource,
+    Connection,
+    ConnectionStep,
+    EventBus,
+    Stream,
+    StreamHandler,
+    Swarm,
+)
+
+if TYPE_CHECKING:
+    from carrick.host.service import OwnAddressSource, Service
+    from carrick.peerstore import Peerstore
+
+__all__ = ["Host", "Target"]
+
+Target: TypeAlias = "PeerId | Multiaddr | str | Sequence[Multiaddr]"
+"""Whom to reach: a peer id (its addresses are looked up), or one or more addresses."""
+
+S = TypeVar("S")
+PEERSTORE_FLUSH_INTERVAL = 5.0  # s; what is known of peers is on disk after that at the latest
+
+
+class Host:
+    """A peer. `HostBuilder` makes it; it lives in the builder's `async with` block.
+
+    Attributes:
+        id: our peer id.
+        key: our private key.
+        events: the event bus.
+        swarm: the network below, for services.
+        peerstore: what is known of peers.
+        own_addresses: what we tell whom of our addresses.
+        rng: the host's randomness, for anything but keys.
+    """
+
+    def __init__(
+        self,
+        key: PrivateKey,
+        swarm: Swarm,
+        *,
+        peerstore: Peerstore,
+        services: Sequence[Service],
+        announcement: Announcement,
+        rng: random.Random,
+    ) -> None:
+        self.id = key.peer_id
+        self.key = key
+        self.swarm = swarm
+        self.events: EventBus = swarm.events
+        self.peerstore = peerstore
+        self.own_addresses = OwnAddresses(lambda: swarm.listen_addresses, announcement)
+        self.rng = rng
+        self._services = tuple(services)
+        swarm.add_address_source(self._known_addresses)
+
+    @asynccontextmanager
+    async def running(self, listen: Iterable[Multiaddr]) -> AsyncIterator[None]:
+        """Start the services, then listen; close everything in order at the end."""
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self.swarm.run)
+            nursery.start_soon(self._flush_peerstore)
+            for service in self._services:
+                await nursery.start(service.run, self)
+            for address in listen:
+                await self.swarm.listen(address)
+            yield
+            nursery.cancel_scope.cancel()
+
+    # --- what it is -------------------------------------------------------------------------------
+
+    @property
+    def addresses(self) -> list[Multiaddr]:
+        """Our addresses, each with `/p2p/` and our id, best known first."""
+        return [with_peer(address, self.id) for address in self.own_addresses.all()]
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """The protocol ids that we serve."""
+        return self.swarm.protocols
+
+    @property
+    def connections(self) -> tuple[Connection, ...]:
+        return self.swarm.connections()
+
+    def service(self, type: type[S]) -> S:
+        """The running service of that class.
+
+        Raises:
+            CarrickError: the host has none.
+        """
+        service = next((each for each in self._services if isinstance(each, type)), None)
+        if service is None:
+            raise CarrickError(f"this host runs no {type.__name__}; give it to .services(…)")
+        return service
+
+    def has_service(self, type: type[object]) -> bool:
+        return any(isinstance(each, type) for each in self._services)
+
+    # --- being reached ----------------------------------------------------------------------------
+
+    @overload
+    def handle(
+        self, protocol: str, handler: StreamHandler, *, allow_limited: bool = False
+    ) -> StreamHandler: ...
+    @overload
+    def handle(
+        self, protocol: str, *, allow_limited: bool = False
+    ) -> Callable[[StreamHandler], StreamHandler]: ...
+    def handle(
+        self,
+        protocol: str,
+        handler: StreamHandler | None = None,
+        *,
+        allow_limited: bool = False,
+    ) -> StreamHandler | Callable[[StreamHandler], StreamHandler]:
+        """Serve `protocol` with an async function of one stream; also as a decorator.
+
+        When the function returns its stream is closed, when it raises it is reset.
+
+        Args:
+            allow_limited: serve streams over relayed connections too.
+
+        Raises:
+            ValueError: the protocol has a handler, or its id cannot be negotiated.
+        """
+        if handler is None:
+            return lambda function: self.handle(protocol, function, allow_limited=allow_limited)
+        self.swarm.handle(protocol, handler, allow_limited=allow_limited)
+        return handler
+
+    async def listen(self, address: Multiaddr | str) -> Multiaddr:
+        """Listen on one more address; returns the bound one.
+
+        Raises:
+            ListenError, UnsupportedAddress, InvalidAddress.
+        """
+        return await self.swarm.listen(_multiaddr(address))
+
+    # --- reaching others --------------------------------------------------------------------------
+
+    async def connect(self, target: Target, *, timeout: float = 30.0) -> Connection:
+        """The connection to a peer, made if there is none.
+
+        Returns after the connection steps (identify), so that what the peer speaks is known.
+
+        Raises:
+            DialError: it could not be reached; one cause for each address tried.
+            PeerTimeout: nothing came of it within `timeout` seconds.
+        """
+        peer, addresses = resolve_target(target)
+        with _deadline(timeout, peer):
+            return await self.swarm.connect(peer, addresses)
+
+    async def open_stream(
+        self,
+        target: Target | Connection,
+        *protocols: str,
+        allow_limited: bool = False,
+        timeout: float = 15.0,
+    ) -> Stream:
+        """A stream that speaks the first of `protocols` that the peer supports.
+
+        Raises:
+            ProtocolNotSupported: the peer speaks none of them.
+            LimitedConnection: there is only a relayed connection, and `allow_limited` is False.
+            DialError, PeerTimeout, ConnectionClosed, ResourceLimitExceeded.
+        """
+        if not protocols:
+            raise ValueError("name at least one protocol")
+        if isinstance(target, Connection):
+            return await target.open_stream(protocols)
+        peer, addresses = resolve_target(target)
+        with _deadline(timeout, peer):
+            if peer is None:
+                connection = await self.swarm.connect(None, addresses)
+                return await connection.open_stream(protocols)
+            return await self.swarm.open_stream(
+                peer, protocols, addresses=addresses, allow_limited=allow_limited
+            )
+
+    async def disconnect(self, peer: PeerId) -> None:
+        """Close every connection to `peer`, telling it."""
+        await self.swarm.disconnect(peer)
+
+    # --- the hooks of services --------------------------------------------------------------------
+
+    def add_connection_step(self, step: ConnectionStep) -> None:
+        """Have every new connection pass `step` before it is announced."""
+        self.swarm.add_connection_step(step)
+
+    def add_address_source(self, source: AddressSource) -> None:
+        """Ask `source` too where a peer may be dialled."""
+        self.swarm.add_address_source(source)
+
+    def add_own_addresses(self, source: OwnAddressSource) -> None:
+        """Advertise what `source` gives, besides the listen addresses."""
+        self.own_addresses.add_source(source)
+
+    async def _known_addresses(self, peer: PeerId) -> Iterable[Multiaddr]:
+        return self.peerstore.addresses(peer)
+
+    async def _flush_peerstore(self) -> None:
+        while True:
+            await trio.sleep(PEERSTORE_FLUSH_INTERVAL)
+            self.peerstore.flush()
+
+
+@contextmanager
+def _deadline(timeout: float, peer: PeerId | None) -> Iterator[None]:
+    try:
+        with trio.fail_after(timeout):
+            yield
+    except trio.TooSlowError:
+        raise PeerTimeout(f"not reached within {timeout:g} s", peer=peer) from None
+
+
+def resolve_target(target: Target) -> tuple[PeerId | None, list[Multiaddr]]:
+    """The peer and the addresses that `target` names; the peer is None if it names none.
+
+    Raises:
+        InvalidAddress, InvalidPeerId: the text is neither an address nor a peer id.
+        NoAddresses: an empty list, or addresses of different peers.
+    """
+    if isinstance(target, PeerId):
+        return target, []
+    if isinstance(target, str) and not target.startswith("/"):
+        return PeerId.parse(target), []
+    given = [target] if isinstance(target, str | Multiaddr) else list(target)
+    split = [split_peer(_multiaddr(address)) for address in given]
+    peers = {peer for _, peer in split if peer is not None}
+    if not split or len(peers) > 1:
+        raise NoAddresses("give one or more addresses of one peer")
+    return next(iter(peers), None), [address for address, _ in split if address]
+
+
+def _multiaddr(address: Multiaddr | str) -> Multiaddr:
+    return parse_address(address) if isinstance(address, str) else address

@@ -1,0 +1,1 @@
+"""Stream multiplexers: many streams over one authenticated byte stream. No I/O."""
