@@ -1,0 +1,1 @@
+"""What two peers say over streams: one room for each protocol."""

@@ -15,4 +15,5 @@ settings.load_profile("carrick")
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Name these after their parameter: test runs in parallel need names that do not vary."""
-    return argname if isinstance(val, bytes | PublicKey | PeerId) else None
+    varies = isinstance(val, bytes | PublicKey | PeerId) or "12D3KooW" in str(val)
+    return argname if varies else None

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from carrick import defaults
 from carrick.addressing import Resolver, parse_address
@@ -30,6 +30,7 @@ __all__ = ["HostBuilder"]
 SecurityChoice: TypeAlias = str | Callable[[PrivateKey], Security]
 TransportChoice: TypeAlias = str | Callable[[Upgrader], Transport]
 MuxerChoice: TypeAlias = str | tuple[str, MuxerFactory]
+ServiceChoice: TypeAlias = Service | Callable[[], Service]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class HostBuilder:
     _transports: tuple[TransportChoice, ...] = defaults.TRANSPORTS
     _securities: tuple[SecurityChoice, ...] = defaults.SECURITIES
     _muxers: tuple[MuxerChoice, ...] = defaults.MUXERS
-    _services: tuple[Service, ...] = ()
+    _services: tuple[ServiceChoice, ...] = ()
     _default_services: bool = True
     _handlers: tuple[_Handler, ...] = ()
     _limits: Limits = field(default_factory=Limits)
@@ -113,8 +114,13 @@ class HostBuilder:
         """`"yamux"`, `"mplex"`, or pairs of protocol id and factory; best first."""
         return self._with(muxers=muxers)
 
-    def services(self, *services: Service, defaults: bool = True) -> HostBuilder:
-        """Run these services too; without the default ones if `defaults` is False."""
+    def services(self, *services: ServiceChoice, defaults: bool = True) -> HostBuilder:
+        """Run these services too; without the default ones if `defaults` is False.
+
+        Args:
+            services: classes or functions that make a service for each host that is opened, or
+                instances, which serve one host.
+        """
         return self._with(services=(*self._services, *services), default_services=defaults)
 
     def handle(
@@ -140,7 +146,8 @@ class HostBuilder:
         return self._with(resolver=resolver)
 
     def peerstore(self, store: str | os.PathLike[str] | Peerstore) -> HostBuilder:
-        """Keep what is known of peers in that file (SQLite), or in a store of your own."""
+        """Keep what is known of peers in that file (SQLite), or in a store of your own, which
+        you close."""
         return self._with(peerstore=store)
 
     def private_network(self, psk: bytes) -> HostBuilder:
@@ -190,8 +197,9 @@ class HostBuilder:
                 gater=self._gater,
                 events=EventBus(),
                 resolver=self._resolver or Resolver(),
+                rng=rng,
             )
-            services = [*self._services]
+            services = [_make_service(choice) for choice in self._services]
             if self._default_services:
                 given = {type(service) for service in services}
                 services += [
@@ -210,7 +218,8 @@ class HostBuilder:
             async with host.running(self._listen):
                 yield host
         finally:
-            peerstore.close()
+            if peerstore is not self._peerstore:
+                peerstore.close()
 
     def _make_peerstore(self) -> Peerstore:
         if self._peerstore is None:
@@ -243,6 +252,12 @@ class HostBuilder:
 
     def _with(self, **changes: Any) -> HostBuilder:
         return replace(self, **{f"_{name}": value for name, value in changes.items()})
+
+
+def _make_service(choice: ServiceChoice) -> Service:
+    if isinstance(choice, type) or not hasattr(choice, "run"):
+        return cast(Callable[[], Service], choice)()
+    return choice
 
 
 def _address(address: Multiaddr | str) -> Multiaddr:

@@ -35,6 +35,7 @@ __all__ = [
     "NoAddresses",
     "PeerIdMismatch",
     "PeerTimeout",
+    "PeerstoreError",
     "PrivateNetworkRequired",
     "ProtocolError",
     "ProtocolNotSupported",
@@ -107,6 +108,10 @@ class InvalidEnvelope(IdentityError):
 
 class KeyFileError(CarrickError):
     """A key file that cannot be read, written or understood."""
+
+
+class PeerstoreError(CarrickError):
+    """A peerstore's file that cannot be opened, read or written."""
 
 
 # --- addressing ---------------------------------------------------------------------------------

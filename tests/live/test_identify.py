@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 import trio
 
-from carrick.addressing import parse_address
+from carrick.addressing import Multiaddr, parse_address
 from carrick.builder import HostBuilder
 from carrick.errors import ProtocolNotSupported
 from carrick.host import Host
 from carrick.identity import PeerRecord, PrivateKey
 from carrick.network import Connection, Stream
+from carrick.network.events import ConnectionClosed
 from carrick.protocols.identify import (
     ID,
     ID_PUSH,
@@ -32,7 +34,7 @@ BARE = MEMORY.services(defaults=False)
 OTHER = PrivateKey.generate()
 
 
-def message(**fields: object) -> bytes:
+def message(**fields: Any) -> bytes:
     return encode_frame(Message(**fields).SerializeToString())
 
 
@@ -56,6 +58,14 @@ async def push(connection: Connection, *pieces: bytes) -> bool:
         return False
 
 
+async def acquaint(alice: Host, bob: Host) -> Connection:
+    """Connect, and wait until each side has identified the other."""
+    with bob.events.subscribe(PeerIdentified) as identified, trio.fail_after(5):
+        connection = await alice.connect(bob.addresses[0])
+        await identified.__anext__()
+    return connection
+
+
 async def test_both_sides_know_each_other() -> None:
     options = IdentifyOptions(agent_version="test/1", protocol_version="net/1")
     async with TCP.open() as alice, TCP.services(Identify(options)).open() as bob:
@@ -76,7 +86,7 @@ async def test_both_sides_know_each_other() -> None:
             with trio.fail_after(5):
                 event = await identified.__anext__()
             assert event.connection.peer_id == alice.id
-            assert event.info.agent_version.startswith("carrick/")
+            assert (event.info.agent_version or "").startswith("carrick/")
             assert alice.own_addresses.all()[0] in bob.peerstore.addresses(alice.id)
 
 
@@ -97,9 +107,23 @@ async def test_ask_again() -> None:
         )
 
 
+async def test_observed_addresses_come_without_our_peer_id() -> None:
+    """js-libp2p appends it."""
+    seen = parse_address("/ip4/8.8.8.8/tcp/1")
+    async with MEMORY.open() as alice, MEMORY.open() as bob:
+        connection = await acquaint(alice, bob)
+        with bob.events.subscribe(ObservedAddress) as observed:
+            for peer in (bob.id, OTHER.peer_id):
+                address = parse_address(f"{seen}/p2p/{peer}")
+                assert await push(connection, message(observed_address=address.to_bytes()))
+            event = observed.get_nowait()
+            assert event is not None and event.address == seen
+            assert observed.get_nowait() is None
+
+
 async def test_changes_are_pushed() -> None:
     async with MEMORY.open() as alice, MEMORY.open() as bob:
-        await alice.connect(bob.addresses[0])
+        await acquaint(alice, bob)
         with alice.events.subscribe(PeerUpdated) as updates:
 
             async def echo(stream: Stream) -> None: ...
@@ -120,7 +144,7 @@ async def test_changes_are_pushed() -> None:
 
 async def test_a_partial_push_leaves_the_rest() -> None:
     async with MEMORY.open() as alice, MEMORY.open() as bob:
-        connection = await alice.connect(bob.addresses[0])
+        connection = await acquaint(alice, bob)
         before = bob.peerstore.protocols(alice.id), bob.peerstore.addresses(alice.id)
         assert before[0] and before[1]
         assert await push(connection, message(agent_version=b"new/2"))
@@ -128,15 +152,28 @@ async def test_a_partial_push_leaves_the_rest() -> None:
         assert (bob.peerstore.protocols(alice.id), bob.peerstore.addresses(alice.id)) == before
 
 
-async def test_addresses_that_a_peer_no_longer_has_are_forgotten() -> None:
+async def test_a_newer_record_takes_the_place_of_the_older_one() -> None:
     old, new = parse_address("/ip4/8.8.8.8/tcp/1"), parse_address("/ip4/8.8.8.8/tcp/2")
-    async with MEMORY.open() as alice, MEMORY.open() as bob:
+
+    def signed(key: PrivateKey, address: Multiaddr, sequence: int) -> bytes:
+        return PeerRecord(key.peer_id, sequence, (address.to_bytes(),)).seal(key)
+
+    async with BARE.open() as alice, MEMORY.open() as bob:
         connection = await alice.connect(bob.addresses[0])
-        assert await push(connection, message(listen_addresses=[old.to_bytes()]))
-        assert old in bob.peerstore.addresses(alice.id)
-        assert await push(connection, message(listen_addresses=[new.to_bytes()]))
-        assert new in bob.peerstore.addresses(alice.id)
-        assert old not in bob.peerstore.addresses(alice.id)
+        first, second = signed(alice.key, old, 7), signed(alice.key, new, 8)
+        assert await push(connection, message(signed_peer_record=first))
+        assert bob.peerstore.addresses(alice.id) == [old]
+        assert await push(connection, message(signed_peer_record=second))
+        assert bob.peerstore.addresses(alice.id) == [new]
+        assert bob.peerstore.record(alice.id) == second
+
+
+async def test_the_dialled_address_stays_known() -> None:
+    """Whatever a peer lists: it may not know its port forwarding, or its name."""
+    async with MEMORY.open() as alice, MEMORY.announce("/ip4/8.8.8.8/tcp/1").open() as bob:
+        connection = await alice.connect(bob.swarm.listen_addresses)
+        assert connection.remote_address in alice.peerstore.addresses(bob.id)
+        assert parse_address("/ip4/8.8.8.8/tcp/1") in alice.peerstore.addresses(bob.id)
 
 
 async def test_a_peer_without_identify_is_connected_all_the_same() -> None:
@@ -210,12 +247,11 @@ async def test_a_huge_answer_is_refused_at_its_length() -> None:
 
 async def test_the_key_of_another_peer_closes_the_connection() -> None:
     async with MEMORY.open() as alice, MEMORY.open() as bob:
-        connection = await alice.connect(bob.addresses[0])
+        connection = await acquaint(alice, bob)
         lie = message(public_key=OTHER.public_key.to_protobuf(), agent_version=b"liar/1")
-        with trio.fail_after(5):
+        with bob.events.subscribe(ConnectionClosed) as closed, trio.fail_after(5):
             assert not await push(connection, lie)
-            while bob.connections:
-                await trio.testing.wait_all_tasks_blocked()
+            await closed.__anext__()
         assert bob.peerstore.metadata(alice.id)["agent_version"] != "liar/1"
 
 
@@ -223,7 +259,7 @@ async def test_records_of_other_peers_are_refused() -> None:
     """ATTACKS row 38: the peerstore holds nothing of peers that others speak for."""
     address = parse_address("/ip4/8.8.8.8/tcp/1").to_bytes()
     async with MEMORY.open() as alice, MEMORY.open() as bob:
-        connection = await alice.connect(bob.addresses[0])
+        connection = await acquaint(alice, bob)
         known = set(bob.peerstore.peers())
         for sequence in range(20):
             record = PeerRecord(OTHER.peer_id, sequence, (address,)).seal(OTHER)

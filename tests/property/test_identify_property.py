@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carrick.addressing import parse_address
+from carrick.addressing import Multiaddr, parse_address
 from carrick.errors import ProtocolError
 from carrick.identity import PrivateKey
 from carrick.protocols.identify.acceptance import accept
@@ -46,7 +46,7 @@ records = st.none() | st.binary(min_size=1, max_size=MAX_SENT_MESSAGE - 8)
 @given(protocols, addresses, versions, versions, records)
 def test_everything_said_arrives_in_small_messages(
     protocols: list[str],
-    addresses: list[object],
+    addresses: list[Multiaddr],
     agent: str | None,
     family: str | None,
     record: bytes | None,
@@ -55,7 +55,7 @@ def test_everything_said_arrives_in_small_messages(
         agent_version=agent,
         protocol_version=family,
         protocols=tuple(protocols),
-        listen_addresses=tuple(addresses),  # type: ignore[arg-type]
+        listen_addresses=tuple(addresses),
         signed_record=record,
     )
     encoded = encode_messages(info)

@@ -124,6 +124,7 @@ class Detour:
             muxed: Any = await self.inner.dial(target, peer, role=role, budget=budget)
             muxed.is_limited = self.limited
             muxed.remote_address = address
-            return muxed
+            dialled: MuxedConnection = muxed
+            return dialled
         finally:
             self.ended.append(address)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from carrick.addressing import parse_address
@@ -40,7 +42,7 @@ def read(*payloads: bytes) -> Info:
     return reader.finish()
 
 
-def message(**fields: object) -> bytes:
+def message(**fields: Any) -> bytes:
     return Message(**fields).SerializeToString()
 
 

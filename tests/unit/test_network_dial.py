@@ -3,6 +3,7 @@ from __future__ import annotations
 import random
 
 import pytest
+from multiaddr import Multiaddr
 
 from carrick.addressing import parse_address
 from carrick.identity import PrivateKey
@@ -84,9 +85,9 @@ def test_backoff_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- black holes ----------------------------------------------------------------------------------
 
 
-def fill(detector: BlackHoleDetector, address: object, successes: int) -> None:
+def fill(detector: BlackHoleDetector, address: Multiaddr, successes: int) -> None:
     for number in range(100):
-        detector.record(address, number < successes)  # type: ignore[arg-type]
+        detector.record(address, number < successes)
 
 
 def test_udp_in_a_black_hole_is_left_out_but_for_one_probe_in_a_hundred() -> None:

@@ -13,7 +13,7 @@ BOB = PrivateKey.generate().peer_id
 
 def test_events_come_in_order_and_by_type() -> None:
     bus = EventBus()
-    with bus.subscribe(PeerConnected) as connected, bus.subscribe() as everything:
+    with bus.subscribe(PeerConnected) as connected, bus.subscribe(Event) as everything:
         bus.publish(PeerConnected(ALICE))
         bus.publish(PeerDisconnected(ALICE))
         bus.publish(PeerConnected(BOB))

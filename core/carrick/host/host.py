@@ -13,6 +13,7 @@ from multiaddr import Multiaddr
 from carrick.addressing import parse_address, split_peer, with_peer
 from carrick.errors import CarrickError, NoAddresses, PeerTimeout
 from carrick.host.addresses import Announcement, OwnAddresses
+from carrick.host.bookkeeping import Bookkeeper
 from carrick.identity import PeerId, PrivateKey
 from carrick.network import (
     AddressSource,
@@ -34,7 +35,6 @@ Target: TypeAlias = "PeerId | Multiaddr | str | Sequence[Multiaddr]"
 """Whom to reach: a peer id (its addresses are looked up), or one or more addresses."""
 
 S = TypeVar("S")
-PEERSTORE_FLUSH_INTERVAL = 5.0  # s; what is known of peers is on disk after that at the latest
 
 
 class Host:
@@ -68,20 +68,28 @@ class Host:
         self.own_addresses = OwnAddresses(lambda: swarm.listen_addresses, announcement)
         self.rng = rng
         self._services = tuple(services)
+        self._bookkeeper = Bookkeeper(swarm, peerstore)
+        swarm.add_connection_step(self._bookkeeper.note)
         swarm.add_address_source(self._known_addresses)
 
     @asynccontextmanager
     async def running(self, listen: Iterable[Multiaddr]) -> AsyncIterator[None]:
         """Start the services, then listen; close everything in order at the end."""
+        failure: BaseException | None = None
         async with trio.open_nursery() as nursery:
-            await nursery.start(self.swarm.run)
-            nursery.start_soon(self._flush_peerstore)
-            for service in self._services:
-                await nursery.start(service.run, self)
-            for address in listen:
-                await self.swarm.listen(address)
-            yield
+            try:
+                await nursery.start(self.swarm.run)
+                nursery.start_soon(self._bookkeeper.run)
+                for service in self._services:
+                    await nursery.start(service.run, self)
+                for address in listen:
+                    await self.swarm.listen(address)
+                yield
+            except BaseException as error:
+                failure = error
             nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure  # here, where no nursery wraps it into an exception group
 
     # --- what it is -------------------------------------------------------------------------------
 
@@ -215,11 +223,6 @@ class Host:
 
     async def _known_addresses(self, peer: PeerId) -> Iterable[Multiaddr]:
         return self.peerstore.addresses(peer)
-
-    async def _flush_peerstore(self) -> None:
-        while True:
-            await trio.sleep(PEERSTORE_FLUSH_INTERVAL)
-            self.peerstore.flush()
 
 
 @contextmanager

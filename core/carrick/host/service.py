@@ -9,6 +9,7 @@ import trio
 
 if TYPE_CHECKING:
     from multiaddr import Multiaddr
+    from trio_typing import TaskStatus
 
     from carrick.host.host import Host
 
@@ -25,7 +26,7 @@ class Service(Protocol):
     """
 
     async def run(
-        self, host: Host, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED
+        self, host: Host, *, task_status: TaskStatus[Any] = trio.TASK_STATUS_IGNORED
     ) -> None:
         """Live inside the host's nursery.
 

@@ -1,0 +1,160 @@
+"""`carrick listen`: a node in the foreground."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Unpack
+
+import click
+import trio
+
+from carrick import Host, HostBuilder
+from carrick.cli.node import NodeOptions, make_builder, node_options
+from carrick.cli.options import Command, Settings
+from carrick.cli.output import Output
+from carrick.errors import ListenError
+from carrick.network.events import ConnectionClosed, ConnectionOpened, ConnectionRefused
+
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus
+
+    from carrick.interfaces import Endpoint
+
+__all__ = ["command"]
+
+DEFAULT_ADDRESS = "/ip4/0.0.0.0/tcp/0"
+DEFAULT_ADDRESS_6 = "/ip6/::/tcp/0"  # left out where there is no IPv6
+
+_log = logging.getLogger("carrick.cli")
+
+
+@click.command("listen", cls=Command)
+@click.option(
+    "--listen",
+    "addresses",
+    multiple=True,
+    metavar="MADDR",
+    envvar="CARRICK_LISTEN",
+    help="Where to listen; repeatable. Default: any free TCP port of all interfaces.",
+)
+@click.option(
+    "--announce",
+    multiple=True,
+    metavar="MADDR",
+    envvar="CARRICK_ANNOUNCE",
+    help="Tell peers these addresses instead of the real ones; repeatable.",
+)
+@click.option(
+    "--append-announce",
+    multiple=True,
+    metavar="MADDR",
+    envvar="CARRICK_APPEND_ANNOUNCE",
+    help="Tell peers these addresses too; repeatable.",
+)
+@click.option(
+    "--no-announce",
+    multiple=True,
+    metavar="CIDR",
+    envvar="CARRICK_NO_ANNOUNCE",
+    help="Never tell addresses in this network; repeatable.",
+)
+@click.option("--perf", is_flag=True, help="Serve perf: any peer may make us send without end.")
+@click.option("--count-loopback", is_flag=True, help="Limits count loopback as a public address.")
+@click.option(
+    "--metrics",
+    metavar="[HOST:]PORT",
+    envvar="CARRICK_METRICS",
+    help="Serve Prometheus metrics there, at /metrics. Default host: 127.0.0.1.",
+)
+@node_options
+@click.pass_obj
+def command(
+    settings: Settings,
+    addresses: tuple[str, ...],
+    announce: tuple[str, ...],
+    append_announce: tuple[str, ...],
+    no_announce: tuple[str, ...],
+    perf: bool,
+    count_loopback: bool,
+    metrics: str | None,
+    **options: Unpack[NodeOptions],
+) -> None:
+    """Run a node in the foreground, until Ctrl-C or SIGTERM.
+
+    Its identity is --key, or this machine's own key if it has one, or a new one.
+    """
+    limits = {"count_loopback": True} if count_loopback else {}
+    builder = make_builder(settings, options, own_key=True, **limits)
+    try:
+        builder = builder.announce(*announce, append=append_announce, withhold=no_announce)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    builder = builder.listen(*(addresses or (DEFAULT_ADDRESS,)))
+    if perf:
+        from carrick.protocols.perf import Perf
+
+        builder = builder.services(Perf())
+    trio.run(_serve, settings, builder, not addresses, metrics)
+
+
+async def _serve(
+    settings: Settings, builder: HostBuilder, also_ipv6: bool, metrics: str | None
+) -> None:
+    """Serve until a signal comes; a second one, while closing, ends at once."""
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_cancel_at, signals, nursery.cancel_scope)
+            async with builder.open() as host:
+                if also_ipv6:
+                    await _listen_ipv6(host)
+                output = Output(settings, "listen")
+                nursery.start_soon(_log_connections, host)
+                if metrics is not None:
+                    address, port = await nursery.start(_serve_metrics, host, metrics)
+                    output.note(f"metrics: http://{address}:{port}/metrics")
+                found = [str(address) for address in host.addresses]
+                output.result({"id": str(host.id), "addresses": found}, "\n".join(found))
+                output.note(f"{host.id} listens; Ctrl-C to stop")
+                await trio.sleep_forever()
+
+
+async def _cancel_at(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+    async for number in signals:
+        _log.info("%s: closing", signal.Signals(number).name)
+        scope.cancel()
+        return
+
+
+async def _listen_ipv6(host: Host) -> None:
+    try:
+        await host.listen(DEFAULT_ADDRESS_6)
+    except ListenError as error:
+        _log.info("no IPv6: %s", error)
+
+
+async def _serve_metrics(
+    host: Host, endpoint: str, *, task_status: TaskStatus[Endpoint] = trio.TASK_STATUS_IGNORED
+) -> None:
+    from carrick.host.metrics import HostMetrics, parse_endpoint, serve_metrics
+
+    metrics = HostMetrics(host)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(metrics.run)
+        where = parse_endpoint(endpoint)
+        task_status.started(await nursery.start(serve_metrics, metrics.registry, where))
+
+
+async def _log_connections(host: Host) -> None:
+    if not _log.isEnabledFor(logging.INFO):
+        return
+    with host.events.subscribe(ConnectionOpened, ConnectionClosed, ConnectionRefused) as events:
+        async for event in events:
+            match event:
+                case ConnectionOpened(connection):
+                    _log.info("connected: %r", connection)
+                case ConnectionClosed(connection):
+                    _log.info("disconnected: %r (%s)", connection, connection.close_reason)
+                case ConnectionRefused(address, cause):
+                    _log.info("refused %s: %s", address, cause or type(cause).__name__)

@@ -1,0 +1,64 @@
+"""Keeps the peerstore in step with the network, and on disk."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import trio
+
+from carrick.errors import PeerstoreError
+from carrick.interfaces import Direction
+from carrick.network import Connection, Swarm
+
+if TYPE_CHECKING:
+    from carrick.peerstore import Peerstore
+
+__all__ = ["Bookkeeper"]
+
+logger = logging.getLogger(__name__)
+
+FLUSH_INTERVAL = 5.0  # s; what is known of peers is on disk after that at the latest
+FLUSH_PEERS = 256  # at once; others run between two such pieces
+
+
+class Bookkeeper:
+    """Tells the peerstore who is connected, and has it write.
+
+    `note` is the first connection step, so that later steps (identify) find the peer connected.
+    """
+
+    def __init__(self, swarm: Swarm, peerstore: Peerstore) -> None:
+        self._swarm = swarm
+        self._peerstore = peerstore
+
+    async def note(self, connection: Connection) -> None:
+        """`connection` is there: the peer is connected until the last of its connections ends."""
+        await trio.lowlevel.checkpoint()
+        peer = connection.peer_id
+
+        async def until_the_end() -> None:
+            try:
+                await connection.ended.wait()
+            finally:
+                self._left(connection)
+
+        dialled = connection.direction is Direction.OUTBOUND
+        self._peerstore.connected(peer, connection.remote_address if dialled else None)
+        if not connection.spawn(until_the_end):
+            self._left(connection)
+
+    def _left(self, connection: Connection) -> None:
+        peer = connection.peer_id
+        if all(other is connection for other in self._swarm.connections(peer)):
+            self._peerstore.disconnected(peer)
+
+    async def run(self) -> None:
+        """Write what has changed, every few seconds."""
+        while True:
+            await trio.sleep(FLUSH_INTERVAL)
+            try:
+                while self._peerstore.flush(FLUSH_PEERS):
+                    await trio.lowlevel.checkpoint()
+            except PeerstoreError as error:
+                logger.warning("the peerstore was not written: %s", error)

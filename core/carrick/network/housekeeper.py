@@ -1,0 +1,61 @@
+"""Closes connections when there are too many, or when memory runs out."""
+
+from __future__ import annotations
+
+import trio
+
+from carrick.network.codes import ConnectionCode
+from carrick.network.connections import Connections
+from carrick.network.manager import ConnectionManager
+
+__all__ = ["Housekeeper"]
+
+
+class Housekeeper:
+    """Sleeps until there is something to do."""
+
+    def __init__(self, connections: Connections, manager: ConnectionManager) -> None:
+        self._connections = connections
+        self._manager = manager
+        self._wanted = trio.Event()
+        self._memory_is_short = False
+
+    def look(self) -> None:
+        """There may be too many connections."""
+        self._wanted.set()
+
+    def memory_exhausted(self) -> None:
+        """Memory was refused, because the whole budget is used."""
+        self._memory_is_short = True
+        self._wanted.set()
+
+    async def run(self) -> None:
+        while True:
+            due = self._manager.next_trim(self._connections.of(None), trio.current_time())
+            with trio.CancelScope() as waiting:
+                if due is not None:
+                    waiting.deadline = due
+                await self._wanted.wait()
+            self._wanted = trio.Event()
+            await self._trim()
+            if self._memory_is_short:
+                self._memory_is_short = False
+                self._close_greediest()
+
+    async def _trim(self) -> None:
+        surplus = self._manager.trim(self._connections.of(None), trio.current_time())
+        async with trio.open_nursery() as nursery:
+            for connection in surplus:
+                nursery.start_soon(connection.aclose, ConnectionCode.GARBAGE_COLLECTED)
+
+    def _close_greediest(self) -> None:
+        candidates = [
+            connection
+            for connection in self._connections.of(None)
+            if not self._manager.is_protected(connection.peer_id)
+        ]
+        greediest = max(candidates, key=lambda each: each.memory, default=None)
+        if greediest is not None:
+            greediest.abort(
+                ConnectionCode.RESOURCE_LIMIT_EXCEEDED, reason="the memory budget is used up"
+            )

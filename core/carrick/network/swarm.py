@@ -1,0 +1,367 @@
+"""The swarm: all connections of a host, to whom, and how they come and go."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import trio
+
+from carrick import errors
+from carrick.interfaces import Direction, MuxedConnection, Transport
+from carrick.network.acceptor import Acceptor
+from carrick.network.codes import ConnectionCode
+from carrick.network.connection import Connection
+from carrick.network.connections import Connections
+from carrick.network.dial.dialer import AddressResolver, Dialer
+from carrick.network.events import EventBus, ProtocolsChanged
+from carrick.network.gater import AllowAll, ConnectionGater
+from carrick.network.handlers import Handler, Handlers, StreamHandler
+from carrick.network.housekeeper import Housekeeper
+from carrick.network.limits import Limits
+from carrick.network.manager import ConnectionManager
+from carrick.network.pathfinder import AddressSource, DialStrategy, Pathfinder
+from carrick.network.resources import ConnectionReservation, ResourceManager
+from carrick.network.serving import ConnectionServer, ConnectionStep
+
+if TYPE_CHECKING:
+    from multiaddr import Multiaddr
+    from trio_typing import TaskStatus
+
+    from carrick.identity import PeerId
+    from carrick.network.stream import Stream
+
+__all__ = ["Swarm"]
+
+
+class Swarm:
+    """All connections of one host.
+
+    Args:
+        peer_id: who we are.
+        transports: tried in order; the list may grow while the swarm runs.
+        resolver: resolves names in addresses; None: such addresses are refused.
+        rng: the host's randomness.
+    """
+
+    def __init__(
+        self,
+        peer_id: PeerId,
+        transports: Sequence[Transport],
+        *,
+        limits: Limits | None = None,
+        gater: ConnectionGater | None = None,
+        events: EventBus | None = None,
+        resolver: AddressResolver | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.peer_id = peer_id
+        self.transports = transports
+        self.limits = limits or Limits()
+        self.events = events or EventBus()
+        self.gater = gater or AllowAll()
+        self.resources = ResourceManager(
+            self.limits, on_exhausted=lambda: self._housekeeper.memory_exhausted()
+        )
+        self.manager = ConnectionManager(self.limits)
+        self._steps: list[ConnectionStep] = []
+        self._handlers = Handlers()
+        self._connections = Connections(self.events)
+        self._housekeeper = Housekeeper(self._connections, self.manager)
+        self._server = ConnectionServer(
+            self._handlers,
+            self._steps,
+            self.limits,
+            announce=self._connections.announce,
+            ended=self._connections.remove,
+        )
+        self.dialer = Dialer(
+            transports,
+            self.resources,
+            gater=self.gater,
+            events=self.events,
+            resolver=resolver,
+            admit=self._admit,
+            rng=rng or random.Random(),
+        )
+        self._pathfinder = Pathfinder(peer_id, self.dialer, self._connections)
+        self._acceptor = Acceptor(
+            transports,
+            self.resources,
+            self.manager,
+            gater=self.gater,
+            events=self.events,
+            admit=self._admit,
+        )
+        self._stopping = trio.Event()
+        self._stopped = trio.Event()
+        self._nursery: trio.Nursery | None = None
+
+    # --- life -------------------------------------------------------------------------------------
+
+    async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run until `aclose` or cancelled; then close gracefully, for `limits.close_timeout`."""
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._run_shielded)
+            task_status.started()
+            try:
+                await self._stopping.wait()
+            finally:
+                self._stopping.set()
+
+    async def aclose(self) -> None:
+        """Close all connections and listeners; `run` returns."""
+        self._stopping.set()
+        if self._nursery is not None:
+            await self._stopped.wait()
+
+    async def _run_shielded(self, *, task_status: TaskStatus[None]) -> None:
+        """All tasks of the swarm: shielded, so that connections outlive the cancellation by the
+        moment that their goodbyes take."""
+        try:
+            with trio.CancelScope(shield=True):
+                async with trio.open_nursery() as self._nursery:
+                    await self._nursery.start(self.dialer.run)
+                    await self._nursery.start(self._acceptor.run)
+                    self._nursery.start_soon(self._housekeeper.run)
+                    task_status.started()
+                    await self._stopping.wait()
+                    self._acceptor.stop()
+                    self.dialer.stop()
+                    await self._close_connections()
+                    self._nursery.cancel_scope.cancel()
+        finally:
+            self._nursery = None
+            self._stopped.set()
+
+    async def _close_connections(self) -> None:
+        with trio.move_on_after(self.limits.close_timeout):
+            async with trio.open_nursery() as nursery:
+                for connection in self._connections.of(None):
+                    nursery.start_soon(connection.aclose, ConnectionCode.SHUTDOWN)
+
+    # --- listening --------------------------------------------------------------------------------
+
+    async def listen(self, address: Multiaddr) -> Multiaddr:
+        """Listen on `address`. Returns it as it is bound, with the real port.
+
+        Raises:
+            UnsupportedAddress: no transport listens on such an address.
+            ListenError: the transport cannot: the port is in use, ….
+        """
+        return await self._acceptor.listen(address)
+
+    def unlisten(self, address: Multiaddr) -> bool:
+        """Stop listening on a bound address; connections stay. Returns whether it was there."""
+        return self._acceptor.unlisten(address)
+
+    @property
+    def listen_addresses(self) -> tuple[Multiaddr, ...]:
+        """The bound addresses; wildcard hosts as they were given."""
+        return self._acceptor.addresses
+
+    # --- protocols --------------------------------------------------------------------------------
+
+    def handle(
+        self,
+        protocol: str,
+        handler: StreamHandler,
+        *,
+        allow_limited: bool = False,
+        match: Callable[[str], bool] | None = None,
+        service: str | None = None,
+        streams_per_peer: int | None = None,
+    ) -> None:
+        """Serve `protocol` with `handler`, each stream in a task of its own.
+
+        Args:
+            allow_limited: also over relays.
+            match: also serves every protocol id for which this returns True.
+            service: a resource scope that several protocols share.
+            streams_per_peer: inbound streams of one peer at a time, if it is not the limit
+                `streams_inbound_per_protocol_and_peer`.
+
+        Raises:
+            ValueError: the protocol id cannot be negotiated, or has a handler already.
+        """
+        self._handlers.add(
+            Handler(protocol, handler, allow_limited, match, service, streams_per_peer)
+        )
+        self.events.publish(ProtocolsChanged(self.protocols))
+
+    def unhandle(self, protocol: str) -> bool:
+        """Serve it no longer; streams that are open stay. Returns whether it was served."""
+        removed = self._handlers.remove(protocol)
+        if removed:
+            self.events.publish(ProtocolsChanged(self.protocols))
+        return removed
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """The protocol ids that are served."""
+        return self._handlers.protocols
+
+    # --- hooks ------------------------------------------------------------------------------------
+
+    def add_connection_step(self, step: ConnectionStep) -> None:
+        """Have every new connection pass `step` before it is announced.
+
+        All steps together have `limits.step_timeout`; one that fails does not end the connection.
+        """
+        self._steps.append(step)
+
+    def add_address_source(self, source: AddressSource) -> None:
+        """Ask `source` too for a peer's addresses, when none that is known leads to it."""
+        self._pathfinder.sources.append(source)
+
+    def add_strategy(self, strategy: DialStrategy) -> None:
+        """Try `strategy` too when no address leads to a peer."""
+        self._pathfinder.strategies.append(strategy)
+
+    # --- connections ------------------------------------------------------------------------------
+
+    def connections(self, peer: PeerId | None = None) -> tuple[Connection, ...]:
+        """The open connections, of one peer or all."""
+        return self._connections.of(peer)
+
+    def connection(self, peer: PeerId) -> Connection | None:
+        """The connection that a new stream to `peer` would take."""
+        return self._connections.best(peer)
+
+    @property
+    def peers(self) -> tuple[PeerId, ...]:
+        """The peers with an open connection."""
+        return self._connections.peers
+
+    async def connect(
+        self,
+        peer: PeerId | None,
+        addresses: Iterable[Multiaddr] = (),
+        *,
+        allow_limited: bool = True,
+        force: bool = False,
+        timeout: float = math.inf,
+    ) -> Connection:
+        """Reach a peer, and wait until the connection has passed the connection steps.
+
+        A connection that is there is taken. Otherwise `addresses` are dialled, then those of the
+        address sources, then the strategies are tried.
+
+        Args:
+            peer: None takes whoever answers at `addresses`.
+            allow_limited: a relayed connection will do.
+            force: also dial addresses that failed a short while ago.
+            timeout: seconds for all of it.
+
+        Raises:
+            DialError: with one cause per address tried.
+            PeerTimeout: nothing came of it in time.
+        """
+        with _deadline(timeout, peer):
+            connection = await self._pathfinder.reach(
+                peer, addresses, allow_limited=allow_limited, force=force
+            )
+            await connection.announced.wait()
+        if connection.closed:
+            cause = errors.ConnectionClosed("the connection ended at once")
+            raise errors.DialError(
+                "the peer could not be reached",
+                peer=connection.peer_id,
+                causes=[(connection.remote_address, cause)],
+            )
+        return connection
+
+    async def open_stream(
+        self,
+        peer: PeerId | None,
+        protocols: str | Sequence[str],
+        *,
+        addresses: Iterable[Multiaddr] = (),
+        allow_limited: bool = False,
+        lazy: bool | None = None,
+        timeout: float = math.inf,
+    ) -> Stream:
+        """Open a stream on the best connection with `peer`, dialling if there is none.
+
+        It does not wait for the connection steps of a new connection.
+
+        Args:
+            peer: None takes whoever answers at `addresses`.
+            allow_limited: a relayed connection will do. Otherwise a direct one is waited for.
+            lazy: as in `Connection.open_stream`.
+            timeout: seconds for all of it.
+
+        Raises:
+            DialError: the peer could not be reached.
+            PeerTimeout: nothing came of it in time.
+            LimitedConnection: there is only a relayed connection after `stream_timeout`.
+            CarrickError: as `Connection.open_stream`.
+        """
+        addresses = tuple(addresses)
+        with _deadline(timeout, peer):
+            connection = await self._connection_for(peer, addresses, allow_limited)
+            try:
+                return await connection.open_stream(protocols, lazy=lazy)
+            except errors.ConnectionClosed:
+                # It had ended, and we learned of it only now.
+                connection = await self._connection_for(peer, addresses, allow_limited)
+                return await connection.open_stream(protocols, lazy=lazy)
+
+    async def disconnect(self, peer: PeerId, code: int = 0) -> None:
+        """Close all connections with `peer`."""
+        async with trio.open_nursery() as nursery:
+            for connection in self.connections(peer):
+                nursery.start_soon(connection.aclose, code)
+
+    async def _connection_for(
+        self, peer: PeerId | None, addresses: Iterable[Multiaddr], allow_limited: bool
+    ) -> Connection:
+        connection = await self._pathfinder.reach(peer, addresses)
+        if allow_limited or not connection.is_limited:
+            return connection
+        with trio.move_on_after(self.limits.stream_timeout):
+            return await self._connections.wait_direct(connection.peer_id)
+        raise errors.LimitedConnection(
+            "only a relayed connection is there; allow_limited=True takes it", peer=peer
+        )
+
+    # --- coming and going -------------------------------------------------------------------------
+
+    async def _admit(
+        self, muxed: MuxedConnection, reservation: ConnectionReservation, direction: Direction
+    ) -> Connection:
+        """Take an authenticated connection in, or say why not and close it."""
+        peer = muxed.peer_id
+        try:
+            if peer == self.peer_id:
+                raise errors.ConnectionGated("that is this host itself")
+            if not self.gater.allow_secured(direction, peer, muxed.remote_address):
+                raise errors.ConnectionGated("the connection gater refused the peer", peer=peer)
+            if not self.gater.allow_upgraded(muxed):
+                raise errors.ConnectionGated("the connection gater refused", peer=peer)
+            if self._nursery is None:
+                raise errors.ConnectionClosed("the swarm is closing")
+            reservation.authenticated(peer, protected=self.manager.is_protected(peer))
+        except errors.ConnectionGated:
+            await muxed.aclose(ConnectionCode.GATED)
+            raise
+        except errors.ResourceLimitExceeded:
+            await muxed.aclose(ConnectionCode.RESOURCE_LIMIT_EXCEEDED)
+            raise
+        connection = Connection(muxed, direction, reservation, self, opened_at=trio.current_time())
+        self._connections.add(connection)
+        self._nursery.start_soon(self._server.carry, connection)
+        if len(self._connections) > self.limits.high_water:
+            self._housekeeper.look()
+        return connection
+
+
+@contextmanager
+def _deadline(timeout: float, peer: PeerId | None) -> Iterator[None]:
+    with trio.move_on_after(timeout) as scope:
+        yield
+    if scope.cancelled_caught:
+        raise errors.PeerTimeout(f"nothing came of it within {timeout:g} s", peer=peer)
