@@ -1,0 +1,1 @@
+"""Small peers on other implementations' published libraries."""
