@@ -20,7 +20,6 @@ from carrick.interfaces import Security, Transport
 from carrick.network import ConnectionGater, EventBus, Limits, StreamHandler, Swarm
 from carrick.peerstore import MemoryPeerstore, Peerstore, SqlitePeerstore
 from carrick.transports.bytestream import MuxerFactory, Upgrader
-from carrick.transports.security.pnet import PrivateNetwork
 
 if TYPE_CHECKING:
     from multiaddr import Multiaddr
@@ -67,6 +66,7 @@ class HostBuilder:
     _peerstore: str | os.PathLike[str] | Peerstore | None = None
     _private_network: bytes | None = None
     _keylog: Callable[[str], None] | None = None
+    _frame_trace: Callable[[str], object] | None = None
     _seed: int | None = None
 
     def identity(self, key: PrivateKey | str | os.PathLike[str]) -> HostBuilder:
@@ -161,6 +161,11 @@ class HostBuilder:
         """
         return self._with(keylog=write)
 
+    def trace_frames(self, write: Callable[[str], object]) -> HostBuilder:
+        """Hand a line of JSON for every muxer frame, and for every step of every upgrade, to
+        `write`; never any payload. The fields are described at `FrameTrace`."""
+        return self._with(frame_trace=write)
+
     def seed(self, seed: int) -> HostBuilder:
         """Seed the host's randomness (not its keys), for runs that can be repeated."""
         return self._with(seed=seed)
@@ -247,8 +252,17 @@ class HostBuilder:
             else choice
             for choice in self._muxers
         )
-        psk = self._private_network
-        return Upgrader(securities, muxers, PrivateNetwork(psk) if psk is not None else None)
+        trace = None
+        if self._frame_trace is not None:
+            from carrick.transports.bytestream.trace import FrameTrace
+
+            trace = FrameTrace(self._frame_trace)
+        wrapper = None
+        if self._private_network is not None:
+            from carrick.transports.security.pnet import PrivateNetwork
+
+            wrapper = PrivateNetwork(self._private_network)
+        return Upgrader(securities, muxers, wrapper, trace=trace)
 
     def _with(self, **changes: Any) -> HostBuilder:
         return replace(self, **{f"_{name}": value for name, value in changes.items()})

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 if TYPE_CHECKING:
     from multiaddr import Multiaddr
 
+    from carrick.errors import ConnectionClosed
     from carrick.identity import PeerId, PublicKey
 
 __all__ = [
@@ -425,6 +426,9 @@ class MuxedConnection(Protocol):
     def rtt(self) -> float | None: ...
     @property
     def closed(self) -> bool: ...
+
+    def closed_error(self) -> ConnectionClosed:
+        """A fresh error that says how the connection ended."""
 
     async def run(self) -> None:
         """Carry the connection until it ends. Returns, and never raises, whatever the peer does."""

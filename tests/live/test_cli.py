@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -209,6 +210,13 @@ def test_limits_take_effect(tmp_path: Path, run: Run) -> None:
         assert run("connect", node.address, "--json")[0] == 1
 
 
+def test_metrics(tmp_path: Path) -> None:
+    with listening(tmp_path, "--metrics", "0") as node:
+        with urllib.request.urlopen(node.ready["metrics"], timeout=PATIENCE) as page:
+            assert b"\ncarrick_peers 0.0\n" in page.read()
+        assert node.stop()[0] == 0
+
+
 def test_private_network(tmp_path: Path, run: Run) -> None:
     key = tmp_path / "swarm.key"
     key.write_bytes(encode_swarm_key(bytes(range(32))))
@@ -232,6 +240,19 @@ def test_key_log(node: Node, run: Run, tmp_path: Path) -> None:
     assert file.stat().st_mode & 0o777 == 0o600
     labels = {line.split()[0] for line in file.read_text().splitlines()}
     assert {"NOISE", "CLIENT_TRAFFIC_SECRET_0"} <= labels
+
+
+def test_frame_trace(node: Node, run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "trace.ndjson"
+    assert run("connect", node.address, "--trace-frames", file)[0] == 0
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert {"secured", "frame", "closed"} <= {line["event"] for line in lines}
+
+
+def test_file_that_cannot_be_written(node: Node, run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "no such folder" / "file"
+    assert failure(run, "connect", node.address, "--trace-frames", file) == (1, "io")
+    assert failure(run, "connect", node.address, "--peerstore", file) == (1, "peerstore")
 
 
 def test_peerstore_file(node: Node, run: Run, tmp_path: Path) -> None:

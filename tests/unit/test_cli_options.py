@@ -163,6 +163,7 @@ def test_variables(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monke
         ["listen", "--muxer", "spdy"],
         ["listen", "--listen", "/nonsense"],
         ["listen", "--no-announce", "10.0.0.0/99"],
+        ["listen", "--listen", "/ip4/127.0.0.1/tcp/0", "--metrics", "x"],
         ["connect", "192.0.2.7:4001"],
         ["connect", "@home"],
     ],

@@ -85,6 +85,9 @@ class ByteStreamConnection:
         self._timer_scope: trio.CancelScope | None = None
         self._closing = False
         self._closed_by: ConnectionClosed | None = None
+        self.on_end: Callable[[ConnectionClosed], None] | None = None
+        self.bytes_received = 0  # sealed, since the upgrade
+        self.bytes_sent = 0
 
     def negotiate_lazily(self, negotiation: Dialer) -> None:
         """Propose the muxer, do not wait for the answer, and check it when it comes."""
@@ -203,8 +206,8 @@ class ByteStreamConnection:
         self._muxer.close(code)
         if not self._pumping:
             try:
-                self._seal()
-                self._send()
+                if self._seal():
+                    self._send()
             except (CarrickError, OSError) as failure:
                 logger.debug("no GoAway to %s: %s", self.peer_id, failure)
         self._end(str(error), code=code)
@@ -215,20 +218,23 @@ class ByteStreamConnection:
         if remote and self._muxer.remote_close_code is not None:
             code = self._muxer.remote_close_code
         self._closed_by = ConnectionClosed(reason, code=code, remote=remote)
-        self._muxer.abandon(code, remote=remote)
-        self._wake()
-        self._acceptors.unpark_all()
-        if self._drained is not None:
-            self._drained.set()
-        if not remote and not self._pumping and (goodbye := self._records.closing()):
-            try:
+        try:
+            if self.on_end is not None:
+                self.on_end(self._closed_by)
+            self._muxer.abandon(code, remote=remote)
+            self._wake()
+            if not remote and not self._pumping and (goodbye := self._records.closing()):
                 self._socket.send(memoryview(goodbye))
-            except OSError as error:
-                logger.debug("no goodbye to %s: %s", self.peer_id, error)
-        self._socket.close()
-        if self._output is not None:
-            self._release_output()
-        self._scope.cancel()
+        except OSError as error:
+            logger.debug("no goodbye to %s: %s", self.peer_id, error)
+        finally:  # whatever a part of ours does: the socket is not left open, and nobody waits
+            self._acceptors.unpark_all()
+            if self._drained is not None:
+                self._drained.set()
+            self._socket.close()
+            if self._output is not None:
+                self._release_output()
+            self._scope.cancel()
 
     # --- receiving --------------------------------------------------------------------------------
 
@@ -252,6 +258,7 @@ class ByteStreamConnection:
             if received == 0:
                 self._end("the peer closed the connection", remote=True)
                 return
+            self.bytes_received += received
             if self._tail:
                 lo = buffers.prepend(self._tail)
                 self._tail = b""
@@ -350,6 +357,7 @@ class ByteStreamConnection:
             if sent is None:
                 return False
             self._sent_to += sent
+            self.bytes_sent += sent
         self._release_output()
         return True
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from multiaddr import Multiaddr
 
     from carrick.identity import PeerId
+    from carrick.transports.bytestream.trace import ConnectionTrace, FrameTrace
 
 __all__ = ["MuxerFactory", "SecurityRefused", "SocketWrapper", "Upgrader"]
 
@@ -68,6 +69,7 @@ class Upgrader:
         securities: what we speak, best first.
         muxers: protocol id → how to make one, best first.
         wrapper: stands between each socket and its upgrade; None for the public network.
+        trace: for debugging, writes down what goes over the connections.
     """
 
     def __init__(
@@ -75,12 +77,15 @@ class Upgrader:
         securities: Sequence[Security],
         muxers: Mapping[str, MuxerFactory],
         wrapper: SocketWrapper | None = None,
+        *,
+        trace: FrameTrace | None = None,
     ) -> None:
         if not securities or not muxers:
             raise ValueError("an upgrade needs at least one security protocol and one muxer")
         self._securities = {security.id: security for security in securities}
         self._muxers = dict(muxers)
         self._wrapper = wrapper
+        self._trace = trace
 
     @property
     def securities(self) -> tuple[str, ...]:
@@ -111,6 +116,9 @@ class Upgrader:
         """
         if self._wrapper is not None:
             socket = self._wrapper.wrap(socket)
+        trace: ConnectionTrace | None = None
+        if self._trace is not None:
+            trace = self._trace.connection(role, local_address, remote_address)
         try:
             stream = SocketStream(socket)
             if role is Role.CLIENT:
@@ -118,6 +126,8 @@ class Upgrader:
                 security, session = await self._secure_client(stream, offered, peer)
             else:
                 security, session = await self._secure_server(stream, peer)
+            if trace is not None:
+                trace.secured(security, session)
             return await self._multiplex(
                 socket,
                 session,
@@ -127,12 +137,17 @@ class Upgrader:
                 local_address=local_address,
                 remote_address=remote_address,
                 is_limited=is_limited,
+                trace=trace,
             )
         except OSError as error:
             socket.abort()
+            if trace is not None:
+                trace.failed(error)
             raise HandshakeError(f"the connection was lost: {error}") from error
-        except BaseException:
+        except BaseException as error:
             socket.close()
+            if trace is not None:
+                trace.failed(error)
             raise
 
     # --- security ---------------------------------------------------------------------------------
@@ -182,6 +197,7 @@ class Upgrader:
         local_address: Multiaddr,
         remote_address: Multiaddr,
         is_limited: bool,
+        trace: ConnectionTrace | None,
     ) -> ByteStreamConnection:
         name, received, plain = session.muxer, session.received, b""
         lazy: multistream.Dialer | None = None
@@ -197,6 +213,8 @@ class Upgrader:
                     stream, self._muxers.__contains__, max_proposals=MAX_PROPOSALS
                 )
             received = stream.sealed
+        if trace is not None:
+            session = trace.carry(session, name, lazy=lazy is not None, plain=plain)
         connection = ByteStreamConnection(
             socket,
             session,
@@ -211,6 +229,8 @@ class Upgrader:
         )
         if lazy is not None:
             connection.negotiate_lazily(lazy)
+        if trace is not None:
+            connection.on_end = trace.closed
         return connection
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from carrick.addressing import endpoint_address, tcp_endpoint
-from carrick.errors import DialError, ListenError, UnsupportedAddress
+from carrick.errors import DialError, ListenError, PeerTimeout, UnsupportedAddress
 from carrick.interfaces import (
     Budget,
     ByteListener,
@@ -121,7 +121,7 @@ class TcpTransport:
                         # That pair of ports is in use, or still waiting to be: any port will do.
                 return await sockets.connect_tcp(remote)
         except trio.TooSlowError:
-            raise DialError(f"no answer within {CONNECT_TIMEOUT:g} s") from None
+            raise PeerTimeout(f"no answer within {CONNECT_TIMEOUT:g} s") from None
         except OSError as error:
             raise DialError(error.strerror or str(error)) from error
 

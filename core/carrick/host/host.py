@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeAlias, TypeVar, overload
 
 import trio
 from multiaddr import Multiaddr
 
 from carrick.addressing import parse_address, split_peer, with_peer
-from carrick.errors import CarrickError, NoAddresses, PeerTimeout
+from carrick.errors import CarrickError, NoAddresses
 from carrick.host.addresses import Announcement, OwnAddresses
 from carrick.host.bookkeeping import Bookkeeper
 from carrick.identity import PeerId, PrivateKey
@@ -173,8 +173,7 @@ class Host:
             PeerTimeout: nothing came of it within `timeout` seconds.
         """
         peer, addresses = resolve_target(target)
-        with _deadline(timeout, peer):
-            return await self.swarm.connect(peer, addresses)
+        return await self.swarm.connect(peer, addresses, timeout=timeout)
 
     async def open_stream(
         self,
@@ -195,13 +194,9 @@ class Host:
         if isinstance(target, Connection):
             return await target.open_stream(protocols)
         peer, addresses = resolve_target(target)
-        with _deadline(timeout, peer):
-            if peer is None:
-                connection = await self.swarm.connect(None, addresses)
-                return await connection.open_stream(protocols)
-            return await self.swarm.open_stream(
-                peer, protocols, addresses=addresses, allow_limited=allow_limited
-            )
+        return await self.swarm.open_stream(
+            peer, protocols, addresses=addresses, allow_limited=allow_limited, timeout=timeout
+        )
 
     async def disconnect(self, peer: PeerId) -> None:
         """Close every connection to `peer`, telling it."""
@@ -223,15 +218,6 @@ class Host:
 
     async def _known_addresses(self, peer: PeerId) -> Iterable[Multiaddr]:
         return self.peerstore.addresses(peer)
-
-
-@contextmanager
-def _deadline(timeout: float, peer: PeerId | None) -> Iterator[None]:
-    try:
-        with trio.fail_after(timeout):
-            yield
-    except trio.TooSlowError:
-        raise PeerTimeout(f"not reached within {timeout:g} s", peer=peer) from None
 
 
 def resolve_target(target: Target) -> tuple[PeerId | None, list[Multiaddr]]:

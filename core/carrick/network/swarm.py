@@ -266,11 +266,10 @@ class Swarm:
             )
             await connection.announced.wait()
         if connection.closed:
-            cause = errors.ConnectionClosed("the connection ended at once")
             raise errors.DialError(
-                "the peer could not be reached",
+                "the connection ended at once",
                 peer=connection.peer_id,
-                causes=[(connection.remote_address, cause)],
+                causes=[(connection.remote_address, connection.muxed.closed_error())],
             )
         return connection
 

@@ -232,6 +232,8 @@ class Mplex(MuxerCore[MplexStream]):
         self._failed = message
         self.going_away = True
         self._resets.clear()
+        for stream in self._ready:
+            stream._in_ready = False
         self._ready.clear()
         raise MuxerError(message)
 

@@ -41,7 +41,6 @@ class Sender:
     __slots__ = (
         "_acks",
         "_control",
-        "_failed",
         "_goaway",
         "_keepalive",
         "_pongs",
@@ -55,7 +54,6 @@ class Sender:
         self._keepalive = keepalive
         self._windows = windows
         self._goaway: bytes | None = None
-        self._failed = False
         self._pongs: list[int] = []
         self._resets: list[bytes] = []
         self._control: list[YamuxStream] = []  # SYN or window update to send
@@ -99,9 +97,8 @@ class Sender:
         self._goaway = pack(GO_AWAY, 0, 0, code)
 
     def fail(self, code: int) -> None:
-        """Nothing but this GoAway leaves any more."""
+        """GoAway, instead of all that waits."""
         self.clear()
-        self._failed = True
         self.goaway(code)
 
     def drop(self, stream: YamuxStream) -> None:
@@ -117,6 +114,12 @@ class Sender:
     def clear(self) -> None:
         self._keepalive.due = False
         self._goaway = None
+        for stream in self._ready:
+            stream._in_ready = False
+        for stream in self._control:
+            stream._in_control = False
+        for stream in self._acks:
+            stream._ack_due = False
         for queue in (self._pongs, self._resets, self._control, self._acks, self._ready):
             queue.clear()
 

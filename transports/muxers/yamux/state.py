@@ -8,7 +8,7 @@ from carrick.errors import ConnectionClosed, MuxerError, ResourceLimitExceeded
 from carrick.interfaces import Budget, Buffer, Role
 from carrick.transports.muxers.core import RESOURCE_LIMIT_EXCEEDED, MuxerCore
 from carrick.transports.muxers.yamux.config import YamuxConfig
-from carrick.transports.muxers.yamux.frame import MAX_UINT32, PROTOCOL_ERROR
+from carrick.transports.muxers.yamux.frame import MAX_UINT32, NORMAL, PROTOCOL_ERROR
 from carrick.transports.muxers.yamux.keepalive import Keepalive
 from carrick.transports.muxers.yamux.receiver import Receiver
 from carrick.transports.muxers.yamux.sender import Sender
@@ -139,7 +139,11 @@ class Yamux(MuxerCore[YamuxStream]):
         if stream.reset_code is not None or (stream._fin_sent and stream._peer_done):
             self._retire(stream)
         elif stream._fin_sent and stream._read_closed:
-            self._receiver.late.add(stream.id, stream._credit, answer=True)
+            # A peer without window sends nothing that could be answered: it must hear it now.
+            blocked = not stream._credit
+            if blocked:
+                self._sender.reset(stream.id, NORMAL)
+            self._receiver.late.add(stream.id, stream._credit, answer=not blocked)
             self._retire(stream)
 
     def _retire(self, stream: YamuxStream) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import click
 import trio
@@ -19,8 +19,6 @@ from carrick.network.events import ConnectionClosed, ConnectionOpened, Connectio
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
-
-    from carrick.interfaces import Endpoint
 
 __all__ = ["command"]
 
@@ -109,13 +107,14 @@ async def _serve(
             async with builder.open() as host:
                 if also_ipv6:
                     await _listen_ipv6(host)
-                output = Output(settings, "listen")
                 nursery.start_soon(_log_connections, host)
+                addresses = [str(address) for address in host.addresses]
+                fields: dict[str, Any] = {"id": host.id, "addresses": addresses}
+                output = Output(settings, "listen")
                 if metrics is not None:
-                    address, port = await nursery.start(_serve_metrics, host, metrics)
-                    output.note(f"metrics: http://{address}:{port}/metrics")
-                found = [str(address) for address in host.addresses]
-                output.result({"id": str(host.id), "addresses": found}, "\n".join(found))
+                    fields["metrics"] = await nursery.start(_serve_metrics, host, metrics)
+                    output.note(f"metrics at {fields['metrics']}")
+                output.result(fields, "\n".join(addresses))
                 output.note(f"{host.id} listens; Ctrl-C to stop")
                 await trio.sleep_forever()
 
@@ -135,15 +134,18 @@ async def _listen_ipv6(host: Host) -> None:
 
 
 async def _serve_metrics(
-    host: Host, endpoint: str, *, task_status: TaskStatus[Endpoint] = trio.TASK_STATUS_IGNORED
+    host: Host, endpoint: str, *, task_status: TaskStatus[str] = trio.TASK_STATUS_IGNORED
 ) -> None:
+    """Serve metrics, and tell their URL."""
     from carrick.host.metrics import HostMetrics, parse_endpoint, serve_metrics
 
     metrics = HostMetrics(host)
     async with trio.open_nursery() as nursery:
         await nursery.start(metrics.run)
         where = parse_endpoint(endpoint)
-        task_status.started(await nursery.start(serve_metrics, metrics.registry, where))
+        address, port = await nursery.start(serve_metrics, metrics.registry, where)
+        name = f"[{address}]" if ":" in address else address
+        task_status.started(f"http://{name}:{port}/metrics")
 
 
 async def _log_connections(host: Host) -> None:

@@ -29,6 +29,8 @@ from carrick.network.events import (
 )
 
 if TYPE_CHECKING:
+    from trio_typing import TaskStatus
+
     from carrick.host.host import Host
     from carrick.network import Connection, Stream
 
@@ -95,7 +97,7 @@ class HostMetrics:
         ProcessCollector(registry=registry)
         GCCollector(registry=registry)
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Count until cancelled."""
         with self._host.events.subscribe(
             ConnectionOpened,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http
 import logging
+from typing import TYPE_CHECKING
 
 import trio
 from prometheus_client import CollectorRegistry
@@ -12,6 +13,9 @@ from prometheus_client.exposition import choose_encoder
 from carrick.errors import ListenError
 from carrick.host.metrics.request import BadRequest, RequestReader, response_head
 from carrick.interfaces import Endpoint
+
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus
 
 __all__ = ["answer", "serve_metrics"]
 
@@ -29,7 +33,7 @@ async def serve_metrics(
     registry: CollectorRegistry,
     endpoint: Endpoint,
     *,
-    task_status: trio.TaskStatus[Endpoint] = trio.TASK_STATUS_IGNORED,
+    task_status: TaskStatus[Endpoint] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve `registry` until cancelled. There is no access control: keep to loopback or a network
     that may know.
