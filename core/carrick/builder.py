@@ -241,12 +241,12 @@ class HostBuilder:
             for choice in self._securities
         ]
         limits = self._limits
-        inbound = limits.streams_inbound_per_connection
         muxers = dict(
             defaults.muxer_by_name(
                 choice,
-                max_streams=inbound + limits.streams_outbound_per_connection,
-                max_inbound=inbound,
+                max_streams=limits.streams_per_connection,
+                max_inbound=limits.streams_inbound_per_connection,
+                max_backlog=limits.streams_pending_per_connection,
             )
             if isinstance(choice, str)
             else choice

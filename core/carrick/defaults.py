@@ -57,17 +57,22 @@ def security_by_name(name: str, key: PrivateKey, keylog: Callable[[str], None] |
     raise _unknown("security protocol", name, ("noise", "tls"))
 
 
-def muxer_by_name(name: str, *, max_streams: int, max_inbound: int) -> tuple[str, MuxerFactory]:
+def muxer_by_name(
+    name: str, *, max_streams: int, max_inbound: int, max_backlog: int
+) -> tuple[str, MuxerFactory]:
     """`yamux` or `mplex`: the protocol id, and how to make one.
 
     Args:
         max_streams: of one connection, both directions together.
-        max_inbound: of one connection.
+        max_inbound: of these, opened by the peer.
+        max_backlog: of these, not accepted yet.
     """
     if name == "yamux":
         from carrick.transports.muxers.yamux import Yamux, YamuxConfig
 
-        config = YamuxConfig(max_streams=max_streams, max_inbound=max_inbound)
+        config = YamuxConfig(
+            max_streams=max_streams, max_inbound=max_inbound, max_backlog=max_backlog
+        )
 
         def make_yamux(role: Role, budget: Budget, now: float) -> Muxer:
             return Yamux(role, budget=budget, config=config, now=now)
@@ -76,7 +81,9 @@ def muxer_by_name(name: str, *, max_streams: int, max_inbound: int) -> tuple[str
     if name == "mplex":
         from carrick.transports.muxers.mplex import Mplex, MplexConfig
 
-        mplex_config = MplexConfig(max_streams=max_streams, max_inbound=max_inbound)
+        mplex_config = MplexConfig(
+            max_streams=max_streams, max_inbound=max_inbound, max_backlog=max_backlog
+        )
 
         def make_mplex(role: Role, budget: Budget, now: float) -> Muxer:
             return Mplex(role, config=mplex_config, now=now)

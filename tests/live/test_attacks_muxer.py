@@ -16,6 +16,7 @@ from trio.testing import MockClock
 from carrick.errors import ConnectionClosed
 from carrick.network import Stream
 from carrick.network.codes import StreamCode
+from carrick.transports.multistream import HEADER, encode_message
 from carrick.transports.muxers.yamux.frame import (
     ACK,
     DATA,
@@ -28,7 +29,6 @@ from carrick.transports.muxers.yamux.frame import (
     WINDOW_UPDATE,
     pack,
 )
-from carrick.transports.multistream import HEADER, encode_message
 from carrick.wire import encode_varint
 from tests.support.attacker import Frames, data, opening, proposal
 from tests.support.siege import Siege, besieged, held_streams, until

@@ -627,12 +627,12 @@ async def test_a_limited_connection_offers_only_protocols_that_opted_in() -> Non
 
 async def test_outbound_streams_are_bounded_too() -> None:
     async with pair() as (dialer, listener):
-        limited = make_swarm(limits={"streams_outbound_per_connection": 2})
+        limited = make_swarm(limits={"streams_per_connection": 2})
         listener.handle("/echo/1", echo)
         async with running(limited, listen=False):
             connection = await connected(limited, listener)
             streams = [await connection.open_stream("/echo/1") for _ in range(2)]
-            with pytest.raises(ResourceLimitExceeded, match="streams_outbound_per_connection"):
+            with pytest.raises(ResourceLimitExceeded, match="streams_per_connection"):
                 await connection.open_stream("/echo/1")
             await streams[0].aclose()
             await connection.open_stream("/echo/1")

@@ -14,13 +14,12 @@ import trio
 
 from carrick.addressing import parse_address
 from carrick.errors import CarrickError
+from carrick.files import KeyLog, LineFile
 from carrick.identity import PrivateKey
 from carrick.interfaces import Security
 from carrick.transports.bytestream import ByteStreamConnection, Upgrader
 from carrick.transports.bytestream.trace import FrameTrace
-from carrick.transports.files import LineFile
 from carrick.transports.memory import MemoryTransport
-from carrick.transports.security.keylog import KeyLog
 from carrick.transports.security.noise import Noise
 from carrick.transports.security.tls import Tls
 from tests.support.plaintext import Plaintext

@@ -30,6 +30,7 @@ FLOORS = [
     ("carrick.interfaces", 0),
     ("carrick.errors", 0),
     ("carrick.sockets", 0),
+    ("carrick.files", 0),
 ]
 IO_MODULES = {"trio", "socket", "time", "random", "ssl", "select", "threading", "asyncio"}
 

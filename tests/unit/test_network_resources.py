@@ -143,7 +143,7 @@ def test_a_refused_connection_gives_its_address_back() -> None:
     ("limit", "count", "direction"),
     [
         ("streams_pending_per_connection", 256, IN),
-        ("streams_outbound_per_connection", 1024, OUT),
+        ("streams_per_connection", 1000, OUT),
     ],
 )
 def test_streams_of_one_connection(limit: str, count: int, direction: Direction) -> None:

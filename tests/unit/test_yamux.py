@@ -417,7 +417,7 @@ def test_violation_sends_nothing_but_goaway() -> None:
 def test_ack_backlog_of_ours() -> None:
     core = yamux()
     streams = [core.open() for _ in range(256)]
-    with pytest.raises(ResourceLimitExceeded, match="unacknowledged"):
+    with pytest.raises(ResourceLimitExceeded, match="streams_pending"):
         core.open()
     output(core)
     core.feed(frame(WINDOW_UPDATE, ACK, streams[0].id, 0))

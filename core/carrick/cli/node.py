@@ -120,6 +120,7 @@ def make_builder(
         KeyFileError: a key file cannot be read.
     """
     from carrick import HostBuilder, Limits
+    from carrick.files import KeyLog, LineFile
     from carrick.transports.security.pnet import load_swarm_key
 
     try:
@@ -140,17 +141,7 @@ def make_builder(
         _log.warning(
             "SSLKEYLOGFILE: session keys go to %s; whoever reads it reads the traffic", key_log
         )
-        builder = builder.key_log(_line_writer(key_log, os.O_APPEND))
+        builder = builder.key_log(KeyLog(key_log))
     if options["trace_frames"] is not None:
-        builder = builder.trace_frames(_line_writer(options["trace_frames"], os.O_TRUNC))
+        builder = builder.trace_frames(LineFile(options["trace_frames"], append=False))
     return builder
-
-
-def _line_writer(path: str | Path, mode: int) -> Callable[[str], None]:
-    """Writes lines to a file that only we may read; open until the process ends."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | mode, 0o600)
-
-    def write(line: str) -> None:
-        os.write(descriptor, line.encode() + b"\n")
-
-    return write

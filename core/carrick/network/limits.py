@@ -65,7 +65,7 @@ class Limits:
     streams_inbound_per_peer: int = 1024
     streams_outbound_per_peer: int = 2048
     streams_inbound_per_connection: int = 512  # rust-yamux the same
-    streams_outbound_per_connection: int = 1024
+    streams_per_connection: int = 1000  # both directions together
     streams_pending_per_connection: int = 256  # go-yamux's accept backlog
     streams_inbound_per_protocol: int = 2048
     streams_inbound_per_protocol_and_peer: int = 64  # go the same

@@ -89,10 +89,7 @@ class ConnectionReservation(_Reservation):
                     "streams_inbound_per_connection",
                     limits.streams_inbound_per_connection,
                 ),
-                Kind.STREAMS_OUTBOUND: (
-                    "streams_outbound_per_connection",
-                    limits.streams_outbound_per_connection,
-                ),
+                Kind.STREAMS: ("streams_per_connection", limits.streams_per_connection),
                 Kind.MEMORY: (
                     "memory_per_connection",
                     limits.memory_per_connection + CONNECTION_MEMORY,

@@ -86,7 +86,7 @@ class Yamux(MuxerCore[YamuxStream]):
         if self._unacked >= self._config.max_backlog:
             raise ResourceLimitExceeded(
                 scope="connection",
-                limit="unacknowledged_streams",
+                limit="streams_pending_per_connection",
                 maximum=self._config.max_backlog,
                 present=self._unacked,
             )

@@ -8,7 +8,7 @@ from typing import Self
 
 from carrick.errors import CarrickError
 
-__all__ = ["LineFile"]
+__all__ = ["KeyLog", "LineFile"]
 
 logger = logging.getLogger(__name__)
 
@@ -63,3 +63,18 @@ class LineFile:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class KeyLog(LineFile):
+    """Appends the keys of every connection to a file (mode 0600): whoever has it reads the traffic.
+
+    Give it to `Noise(key, keylog=…)`, `Tls(key, keylog=…)` or `HostBuilder.key_log`. TLS lines have
+    the format of NSS, which Wireshark reads; for Noise see `Noise`. No environment variable is
+    looked at.
+
+    Raises:
+        CarrickError: the file cannot be opened.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        super().__init__(path, append=True)
