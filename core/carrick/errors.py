@@ -19,6 +19,7 @@ __all__ = [
     "ConnectionGated",
     "DialBackoff",
     "DialError",
+    "FileError",
     "HandshakeError",
     "IdentityError",
     "InvalidAddress",
@@ -108,6 +109,10 @@ class InvalidEnvelope(IdentityError):
 
 class KeyFileError(CarrickError):
     """A key file that cannot be read, written or understood."""
+
+
+class FileError(CarrickError):
+    """A file that was asked for cannot be written."""
 
 
 class PeerstoreError(CarrickError):

@@ -6,7 +6,7 @@ import logging
 import os
 from typing import Self
 
-from carrick.errors import CarrickError
+from carrick.errors import FileError
 
 __all__ = ["KeyLog", "LineFile"]
 
@@ -24,7 +24,7 @@ class LineFile:
         append: keep what is in it already; otherwise it is replaced.
 
     Raises:
-        CarrickError: it cannot be opened.
+        FileError: it cannot be opened.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, append: bool) -> None:
@@ -35,7 +35,7 @@ class LineFile:
                 os.open(self.path, flags, 0o600), "w", buffering=1, encoding="utf-8"
             )
         except OSError as error:
-            raise CarrickError(
+            raise FileError(
                 f"{self.path} cannot be opened for writing: {error.strerror or error}"
             ) from error
         if os.name == "posix" and os.fstat(self._file.fileno()).st_mode & 0o077:
@@ -73,7 +73,7 @@ class KeyLog(LineFile):
     looked at.
 
     Raises:
-        CarrickError: the file cannot be opened.
+        FileError: the file cannot be opened.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:

@@ -94,6 +94,9 @@ class ByteStreamConnection:
         self._prelude = negotiation.take_output()
 
         def feed(plain: bytes) -> None:
+            if negotiation.selected is not None:  # later records of the same piece
+                self._muxer.feed(plain)
+                return
             negotiation.receive(plain)
             if negotiation.selected is not None:
                 self._feed = self._muxer.feed
@@ -273,12 +276,9 @@ class ByteStreamConnection:
     def _open(self, buffer: memoryview, lo: int, hi: int) -> None:
         """Open the complete records of `buffer[lo:hi]`, deliver them, keep the rest."""
         self._muxer.tick(trio.current_time())
-        lo = self._records.open_all(buffer, lo, hi, self._sink)
+        lo = self._records.open_all(buffer, lo, hi, self._feed)
         self._tail = bytes(buffer[lo:hi]) if lo < hi else b""
         self.flush()
-
-    def _sink(self, plain: bytes) -> None:
-        self._feed(plain)
 
     async def _relief(self) -> None:
         """Wait until unread input or unsent output is below its bound again."""

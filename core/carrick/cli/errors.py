@@ -41,6 +41,7 @@ _TABLE: tuple[tuple[type[BaseException], str, int], ...] = (
     (errors.ResolutionError, "not_resolved", NOT_FOUND),
     (errors.KeyFileError, "key_file", FAILED),
     (errors.PeerstoreError, "peerstore", FAILED),
+    (errors.FileError, "io", FAILED),
     (errors.IdentityError, "identity", FAILED),
     (errors.PeerIdMismatch, "peer_id_mismatch", FAILED),
     (errors.HandshakeError, "handshake", FAILED),
