@@ -64,7 +64,7 @@ class HostBuilder:
     _gater: ConnectionGater | None = None
     _resolver: Resolver | None = None
     _peerstore: str | os.PathLike[str] | Peerstore | None = None
-    _private_network: bytes | None = None
+    _private_network: bytes | None = field(default=None, repr=False)
     _keylog: Callable[[str], None] | None = None
     _frame_trace: Callable[[str], object] | None = None
     _seed: int | None = None
@@ -117,11 +117,16 @@ class HostBuilder:
     def services(self, *services: ServiceChoice, defaults: bool = True) -> HostBuilder:
         """Run these services too; without the default ones if `defaults` is False.
 
+        One that is given takes the place of the default service of its class, or of its base.
+
         Args:
             services: classes or functions that make a service for each host that is opened, or
                 instances, which serve one host.
         """
-        return self._with(services=(*self._services, *services), default_services=defaults)
+        return self._with(
+            services=(*self._services, *services),
+            default_services=self._default_services and defaults,
+        )
 
     def handle(
         self, protocol: str, handler: StreamHandler, *, allow_limited: bool = False
@@ -206,9 +211,10 @@ class HostBuilder:
             )
             services = [_make_service(choice) for choice in self._services]
             if self._default_services:
-                given = {type(service) for service in services}
                 services += [
-                    service for service in defaults.default_services() if type(service) not in given
+                    default
+                    for default in defaults.default_services()
+                    if not any(isinstance(given, type(default)) for given in services)
                 ]
             host = Host(
                 key,

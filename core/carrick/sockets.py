@@ -25,10 +25,19 @@ logger = logging.getLogger(__name__)
 KEEPALIVE_IDLE = 30  # seconds until the first probe
 KEEPALIVE_INTERVAL = 10
 KEEPALIVE_PROBES = 3
-ACCEPT_PAUSE = 0.1  # seconds without accepting when descriptors or memory ran out
+ACCEPT_PAUSE = 0.1  # seconds without accepting after descriptors or memory ran out
 
-_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _CLOSED = {errno.EBADF, errno.EINVAL}
+# A connection that ended before it was accepted, or that a firewall refuses (accept(2)).
+_ONE_CONNECTION = {
+    errno.ECONNABORTED,
+    errno.ECONNRESET,
+    errno.EHOSTUNREACH,
+    errno.ENETDOWN,
+    errno.ENETUNREACH,
+    errno.EPERM,
+    errno.EPROTO,
+}
 
 
 class KernelSocket:
@@ -92,6 +101,7 @@ class KernelListener:
 
     def __init__(self, listening: socket.socket) -> None:
         self._socket = listening
+        self._pausing = False
         self.local: Endpoint = listening.getsockname()[:2]
 
     async def accept(self) -> KernelSocket:
@@ -101,17 +111,28 @@ class KernelListener:
                 raise trio.ClosedResourceError("the listener was closed")
             try:
                 accepted, _ = self._socket.accept()
-                return KernelSocket(accepted)
             except (BlockingIOError, InterruptedError):
                 await trio.lowlevel.wait_readable(self._socket.fileno())
+                continue
             except OSError as error:
                 if error.errno in _CLOSED:
                     raise trio.ClosedResourceError("the listener was closed") from None
-                if error.errno in _EXHAUSTED:
-                    # The connection stays in the backlog: without a pause this would spin.
-                    logger.warning("accepting pauses on %s: %s", self.local, error.strerror)
-                    await trio.sleep(ACCEPT_PAUSE)
-                # Anything else is the fate of one connection that ended before it was accepted.
+                if error.errno not in _ONE_CONNECTION:
+                    # Descriptors or memory ran out, and the connection stays in the backlog:
+                    # without a pause this would spin.
+                    await self._pause(error)
+                continue
+            self._pausing = False
+            try:
+                return KernelSocket(accepted)
+            except OSError:  # it is gone already
+                accepted.close()
+
+    async def _pause(self, error: OSError) -> None:
+        if not self._pausing:  # one line, however long it lasts
+            logger.warning("accepting pauses on %s: %s", self.local, error.strerror)
+        self._pausing = True
+        await trio.sleep(ACCEPT_PAUSE)
 
     def close(self) -> None:
         if self._socket.fileno() >= 0:

@@ -1,7 +1,9 @@
-"""Build a peer: ``python -m interop.peers.build js|py|go|rust [--target DIR]``.
+"""Build a peer: ``python -m interop.peers.build js|py|go|rust|… [--target DIR]``.
 
 A peer is built from `interop/peers/<name>/` into `$XDG_CACHE_HOME/carrick/peers/<name>-<hash>`,
 where the hash covers its sources, its lock file and this recipe, so that nothing is built twice.
+An older version, `go-v0.38`, has the sources of its language with the files of
+`interop/peers/versions/<name>/` in place of those of the same name.
 One JSON line on standard output tells how to run it. Exit code 0: built; 1: the build failed;
 3: the toolchain is missing, and `skipped` says which.
 """
@@ -20,11 +22,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 SOURCES = Path(__file__).parent
+VERSIONS = SOURCES / "versions"
 NOT_SOURCES = {"node_modules", "target", "__pycache__"}
 RECORD = "peer.json"
 MINIMUM_NODE = 22  # p-retry 8 and `Promise.withResolvers`
@@ -75,8 +78,7 @@ def _says(*command: str | Path) -> str:
     return output.splitlines()[0].strip()
 
 
-# One recipe per toolchain: (source, target) -> (command, toolchain). The language is the part of
-# the peer's name before the first "-", so that `go-v0.38` is a second go peer.
+# One recipe per toolchain: (source, target) -> (command, toolchain).
 Recipe = Callable[[Path, Path], tuple[list[str], str]]
 
 
@@ -116,7 +118,7 @@ def _build_go(source: Path, target: Path) -> tuple[list[str], str]:
 def _build_rust(source: Path, target: Path) -> tuple[list[str], str]:
     cargo = _need("cargo")
     # The dependencies are compiled once for all versions of the peer's own source.
-    work = cache_root() / f"{source.name}-target"
+    work = source.with_name("target")
     _run(cargo, "build", "--locked", cwd=source, CARGO_TARGET_DIR=str(work))
     binary = target / "peer"
     shutil.copy(work / "debug" / "carrick-peer-rust", binary)
@@ -140,22 +142,43 @@ LANGUAGES = {
 
 
 def names() -> list[str]:
-    """The peers in the source tree."""
-    return sorted(p.name for p in SOURCES.iterdir() if p.name.split("-")[0] in LANGUAGES)
+    """The peers in the source tree: the languages, and their older versions."""
+    return [*LANGUAGES, *sorted(p.name for p in VERSIONS.iterdir())]
 
 
-def _source_files(source: Path) -> Iterator[Path]:
-    for file in sorted(source.rglob("*")):
-        if file.is_file() and not NOT_SOURCES.intersection(file.relative_to(source).parts):
-            yield file
+def language_of(name: str) -> str:
+    """`go` for both `go` and `go-v0.38`."""
+    return name.split("-")[0]
 
 
-def _digest(source: Path) -> str:
+def sources(name: str) -> dict[str, Path]:
+    """The files that the peer is built from, by their path in its source folder."""
+    files = dict(_source_files(SOURCES / language_of(name)))
+    if name not in LANGUAGES:
+        files |= _source_files(VERSIONS / name)
+    return files
+
+
+def _source_files(folder: Path) -> Iterator[tuple[str, Path]]:
+    for file in sorted(folder.rglob("*")):
+        path = file.relative_to(folder)
+        if file.is_file() and not NOT_SOURCES.intersection(path.parts):
+            yield path.as_posix(), file
+
+
+def _digest(files: Mapping[str, Path]) -> str:
     hashed = hashlib.sha256(f"{platform.machine()} {platform.python_version()}".encode())
-    for file in [Path(__file__), *_source_files(source)]:
-        hashed.update(f"\n{file.name} {file.stat().st_size}\n".encode())
+    for path, file in [("", Path(__file__)), *files.items()]:
+        hashed.update(f"\n{path} {file.stat().st_size}\n".encode())
         hashed.update(file.read_bytes())
     return hashed.hexdigest()[:12]
+
+
+def _lay_out(files: Mapping[str, Path], folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    for path, file in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, folder / path)
 
 
 @contextmanager
@@ -171,9 +194,9 @@ def build(name: str, target: Path | None = None) -> Peer:
 
     Raises `Skipped` without its toolchain, `subprocess.CalledProcessError` when the build fails.
     """
-    source = SOURCES / name
-    language = LANGUAGES[name.split("-")[0]]
-    directory = (target or cache_root() / f"{name}-{_digest(source)}").absolute()
+    files = sources(name)
+    language = LANGUAGES[language_of(name)]
+    directory = (target or cache_root() / f"{name}-{_digest(files)}").absolute()
     record = directory / RECORD
     with _locked(cache_root() / f"{name}.lock"):
         if target is None and record.exists():
@@ -181,11 +204,15 @@ def build(name: str, target: Path | None = None) -> Peer:
         if target is None:
             shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True, exist_ok=True)
-        start = time.monotonic()
-        command, toolchain = language.build(source, directory)
-        found = re.search(language.pattern, (source / language.pin).read_text())
+        found = re.search(language.pattern, files[language.pin].read_text())
         if found is None:
-            raise RuntimeError(f"{source / language.pin} does not pin {language.library}")
+            raise RuntimeError(f"{files[language.pin]} does not pin {language.library}")
+        start = time.monotonic()
+        # Always the same place, so that a compiler that knows its sources by their path can
+        # build on what it has.
+        source = cache_root() / f"{name}-work" / "source"
+        _lay_out(files, source)
+        command, toolchain = language.build(source, directory)
         size = sum(f.lstat().st_size for f in directory.rglob("*") if not f.is_dir())
         peer = Peer(
             name=name,

@@ -434,7 +434,7 @@ async def raw_tls(siege: Siege, peer: RawPeer) -> None:
 async def test_defective_certificate(name: str) -> None:
     """Row 52: tls_cert_variants: refused, with no state in the swarm.
 
-    The 600 variants of a certificate that is cut are in `tests/property/test_tls_properties.py`.
+    The 600 variants of a certificate that is cut are in `tests/property/test_tls_property.py`.
     """
     async with besieged("tcp") as siege:
         context = raw_context(DEFECTS[name]())

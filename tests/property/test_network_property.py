@@ -63,7 +63,7 @@ def test_resources_return_to_nothing_whatever_happens(data: st.DataObject) -> No
                         data.draw(st.sampled_from(Direction)),
                         ip=data.draw(st.sampled_from(IPS)),
                         now=now,
-                        protected_peers=data.draw(st.booleans()),
+                        spare=data.draw(st.booleans()),
                     )
                 )
             elif action == "peer" and connections:

@@ -17,10 +17,15 @@ def test_every_language_has_a_peer() -> None:
     assert {"js", "py", "go", "rust"} <= set(build.names())
 
 
+def test_go_and_rust_have_an_older_version() -> None:
+    older = [build.language_of(name) for name in build.names() if name not in build.LANGUAGES]
+    assert sorted(older) == ["go", "rust"]
+
+
 @pytest.mark.parametrize("name", build.names())
 def test_the_library_is_pinned(name: str) -> None:
-    language = build.LANGUAGES[name.split("-")[0]]
-    assert re.search(language.pattern, (PEERS / name / language.pin).read_text())
+    language = build.LANGUAGES[build.language_of(name)]
+    assert re.search(language.pattern, build.sources(name)[language.pin].read_text())
 
 
 @pytest.mark.parametrize("name", ["js", "go", "rust"])
@@ -38,10 +43,30 @@ def test_a_missing_toolchain_is_a_skip_that_says_so(
 
 
 def test_a_changed_source_is_another_build(tmp_path: Path) -> None:
-    (tmp_path / "peer.py").write_text("1")
-    before = build._digest(tmp_path)
-    (tmp_path / "peer.py").write_text("2")
-    assert build._digest(tmp_path) != before
+    source = tmp_path / "peer.py"
+    source.write_text("1")
+    before = build._digest({"peer.py": source})
+    source.write_text("2")
+    assert build._digest({"peer.py": source}) != before
+
+
+def test_an_older_version_differs_in_its_own_files_only() -> None:
+    newest, older = build.sources("go"), build.sources("go-v0.38")
+    own = {path for path, file in older.items() if "versions" in file.parts}
+    assert {"go.mod", "go.sum"} <= own
+    assert {path: older[path] for path in older.keys() - own} == {
+        path: newest[path] for path in newest.keys() - own
+    }
+
+
+@pytest.mark.parametrize("name", [n for n in build.names() if n not in build.LANGUAGES])
+def test_an_older_version_pins_another_release_than_the_newest(name: str) -> None:
+    language = build.LANGUAGES[build.language_of(name)]
+    pins = [
+        re.findall(language.pattern, build.sources(each)[language.pin].read_text())
+        for each in (build.language_of(name), name)
+    ]
+    assert pins[0] != pins[1]
 
 
 def test_the_npm_lock_file_names_no_registry() -> None:

@@ -30,7 +30,8 @@ __all__ = ["ByteStreamConnection"]
 logger = logging.getLogger(__name__)
 
 FAIR_SHARE = 256 * 1024  # bytes that one connection handles before others get their turn
-STALL_TIMEOUT = 10.0  # s that a write, or unread input, may stand still (go-yamux: 10 s)
+STALL_TIMEOUT = 10.0  # s that a write may stand still (go-yamux: 10 s)
+RELIEF_TIMEOUT = 8.0  # s that unread input may stand still: before the peer's write gives up
 CLOSE_TIMEOUT = 1.0  # s that a graceful close may take to flush
 INTERNAL_ERROR = 2  # GoAway code of the yamux specification
 
@@ -84,6 +85,7 @@ class ByteStreamConnection:
         self._scope = trio.CancelScope()
         self._timer_scope: trio.CancelScope | None = None
         self._closing = False
+        self._lost: str | None = None  # why nothing can be sent any more
         self._closed_by: ConnectionClosed | None = None
         self.on_end: Callable[[ConnectionClosed], None] | None = None
         self.bytes_received = 0  # sealed, since the upgrade
@@ -175,7 +177,7 @@ class ByteStreamConnection:
             logger.error("connection %s failed", self, exc_info=_first(group))
             self._end("internal error", code=INTERNAL_ERROR)
         finally:
-            self._end("the connection was closed")
+            self._end(self._lost or "the connection was closed", remote=self._lost is not None)
 
     async def aclose(self, code: int = 0) -> None:
         """Send GoAway, flush for at most a second, end."""
@@ -222,8 +224,6 @@ class ByteStreamConnection:
             code = self._muxer.remote_close_code
         self._closed_by = ConnectionClosed(reason, code=code, remote=remote)
         try:
-            if self.on_end is not None:
-                self.on_end(self._closed_by)
             self._muxer.abandon(code, remote=remote)
             self._wake()
             if not remote and not self._pumping and (goodbye := self._records.closing()):
@@ -238,6 +238,8 @@ class ByteStreamConnection:
             if self._output is not None:
                 self._release_output()
             self._scope.cancel()
+            if self.on_end is not None:
+                self.on_end(self._closed_by)
 
     # --- receiving --------------------------------------------------------------------------------
 
@@ -284,7 +286,7 @@ class ByteStreamConnection:
         """Wait until unread input or unsent output is below its bound again."""
         while self._muxer.overloaded:
             self._relieved = trio.Event()
-            with trio.move_on_after(STALL_TIMEOUT) as waiting:
+            with trio.move_on_after(RELIEF_TIMEOUT) as waiting:
                 await self._relieved.wait()
             self._relieved = None
             if waiting.cancelled_caught and self._muxer.overloaded:
@@ -312,20 +314,33 @@ class ByteStreamConnection:
 
     def flush(self) -> None:
         """Seal and send one batch of what the muxer has, without waiting; wake who it concerns."""
-        if not self._pumping and not self.closed:
+        if not (self._pumping or self._lost or self.closed):
             try:
                 if self._seal():
                     sent = self._send()
                     if not sent or self._muxer.has_output():
                         self._pumping = True
                         self._pump_wanted.set()
-            except (OSError, ProtocolError) as error:
-                self._end(f"the connection was lost: {error}", remote=isinstance(error, OSError))
+            except OSError as error:
+                self._lose(error)
+            except ProtocolError as error:
+                self._end(f"the connection was lost: {error}")
         self._wake()
         self._check_relief()
         self._arm_timer()
 
+    def _lose(self, error: OSError) -> None:
+        """Nothing can be sent any more. What the peer sent before is still read, for a moment."""
+        self._lost = f"the connection was lost: {error}"
+        self._scope.deadline = trio.current_time() + CLOSE_TIMEOUT
+        if self._output is not None:
+            self._release_output()
+        if self._drained is not None:
+            self._drained.set()
+
     def _has_output(self) -> bool:
+        if self._lost:
+            return False
         return self._output is not None or self._muxer.has_output() or bool(self._prelude)
 
     def _seal(self) -> bool:
@@ -379,7 +394,11 @@ class ByteStreamConnection:
                 self._muxer.tick(trio.current_time())
                 self.flush()
                 continue
-            await self._pump_out()
+            try:
+                await self._pump_out()
+            except OSError as error:
+                self._lose(error)
+                return
             self._pump_wanted = trio.Event()
 
     async def _pump_out(self) -> None:
@@ -393,6 +412,8 @@ class ByteStreamConnection:
                 if writing.cancelled_caught:
                     self._socket.abort()
                     raise MuxerError("the peer stopped reading from the connection", code=0)
+                # A peer that reads a byte now and then does not keep the timers from running.
+                self._muxer.tick(trio.current_time())
             self._wake()
             self._check_relief()
             await trio.lowlevel.checkpoint()

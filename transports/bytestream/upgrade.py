@@ -55,7 +55,7 @@ class SocketWrapper(Protocol):
 
 
 class SecurityRefused(NegotiationError):
-    """The listener does not speak the first security protocol that was proposed to it.
+    """The listener does not speak the security protocol that was proposed; there are others.
 
     The first handshake message went out together with the proposal, so the byte stream is spoilt:
     dial again without that protocol.
@@ -112,6 +112,7 @@ class Upgrader:
 
         Raises:
             SecurityRefused: the listener refused the proposal; dial again without it.
+            ProtocolNotSupported: it refused the last one that was left.
             CarrickError: the upgrade failed.
         """
         if self._wrapper is not None:
@@ -155,10 +156,6 @@ class Upgrader:
     async def _secure_client(
         self, stream: SocketStream, offered: list[str], peer: PeerId | None
     ) -> tuple[str, Session]:
-        if not offered:
-            raise ProtocolNotSupported(
-                f"the peer speaks none of our security protocols {', '.join(self._securities)}"
-            )
         name = offered[0]
         negotiation = multistream.Dialer([name], lazy=True)
         handshake = self._securities[name].handshake(
@@ -169,7 +166,13 @@ class Upgrader:
             try:
                 negotiation.receive(await stream.receive_some())
             except ProtocolNotSupported:
-                raise SecurityRefused(f"the peer does not speak {name}", protocol=name) from None
+                if len(offered) > 1:
+                    raise SecurityRefused(
+                        f"the peer does not speak {name}", protocol=name
+                    ) from None
+                raise ProtocolNotSupported(
+                    f"the peer speaks none of our security protocols {', '.join(self._securities)}"
+                ) from None
         session = await _shake_hands(stream, handshake, negotiation.rest)
         return name, session
 

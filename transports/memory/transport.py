@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import trio
@@ -97,11 +98,12 @@ class MemoryTransport:
     async def listen(self, address: Multiaddr) -> MemoryListener:
         await trio.lowlevel.checkpoint()
         switchboard = _current()
-        number = _require_number(address) or next(switchboard.numbers)
-        if number in switchboard.listeners:
+        taken = switchboard.listeners
+        number = _require_number(address) or next(n for n in switchboard.numbers if n not in taken)
+        if number in taken:
             raise ListenError("cannot listen: the number is in use", address=address)
         listener = MemoryListener(self, switchboard, number)
-        switchboard.listeners[number] = listener
+        taken[number] = listener
         return listener
 
 
@@ -132,6 +134,9 @@ class MemoryListener:
         if self._switchboard.listeners.get(self._number) is self:
             del self._switchboard.listeners[self._number]
         self._send.close()
+        with suppress(trio.EndOfChannel):
+            while True:  # nobody accepts them any more
+                self._receive.receive_nowait().abort()
 
 
 class MemoryInbound:

@@ -58,7 +58,14 @@ async def listen(
     """
     listener = Listener(is_supported, protocols, max_proposals=max_proposals)
     while True:
-        listener.receive(await _receive(stream))
+        received = await _receive(stream)
+        try:
+            listener.receive(received)
+        except NegotiationError:
+            # A lazy dialer's message may stand behind a proposal that we refuse: it must learn so.
+            if output := listener.take_output():
+                await stream.send_all(output)
+            raise
         output = listener.take_output()
         if listener.selected is None:
             if output:

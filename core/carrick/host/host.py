@@ -11,7 +11,7 @@ import trio
 from multiaddr import Multiaddr
 
 from carrick.addressing import parse_address, split_peer, with_peer
-from carrick.errors import CarrickError, NoAddresses
+from carrick.errors import CarrickError, LimitedConnection, NoAddresses, PeerTimeout
 from carrick.host.addresses import Announcement, OwnAddresses
 from carrick.host.bookkeeping import Bookkeeper
 from carrick.identity import PeerId, PrivateKey
@@ -74,22 +74,34 @@ class Host:
 
     @asynccontextmanager
     async def running(self, listen: Iterable[Multiaddr]) -> AsyncIterator[None]:
-        """Start the services, then listen; close everything in order at the end."""
-        failure: BaseException | None = None
-        async with trio.open_nursery() as nursery:
-            try:
-                await nursery.start(self.swarm.run)
-                nursery.start_soon(self._bookkeeper.run)
-                for service in self._services:
-                    await nursery.start(service.run, self)
-                for address in listen:
-                    await self.swarm.listen(address)
-                yield
-            except BaseException as error:
-                failure = error
-            nursery.cancel_scope.cancel()
-        if failure is not None:
-            raise failure  # here, where no nursery wraps it into an exception group
+        """Start the services, then listen; close everything in order at the end.
+
+        What goes wrong comes out as it is, not in an exception group: an error of the block, or of
+        a service. A group is raised only if several things went wrong.
+        """
+        failures: list[BaseException] = []
+        try:
+            async with trio.open_nursery() as nursery:
+                try:
+                    await nursery.start(self.swarm.run)
+                    nursery.start_soon(self._bookkeeper.run)
+                    for service in self._services:
+                        await nursery.start(service.run, self)
+                    for address in listen:
+                        await trio.lowlevel.checkpoint_if_cancelled()  # then the swarm has stopped
+                        await self.swarm.listen(address)
+                    yield
+                except BaseException as error:
+                    failures.append(error)
+                nursery.cancel_scope.cancel()
+        except BaseException as error:
+            # A task of the host failed, which also cancelled the block.
+            failures = [failure for failure in failures if not _is_cancellation(failure)]
+            failures += error.exceptions if isinstance(error, BaseExceptionGroup) else [error]
+        if len(failures) > 1:
+            raise BaseExceptionGroup("the host failed", failures)
+        if failures:
+            raise failures[0]
 
     # --- what it is -------------------------------------------------------------------------------
 
@@ -180,19 +192,28 @@ class Host:
         target: Target | Connection,
         *protocols: str,
         allow_limited: bool = False,
-        timeout: float = 15.0,
+        timeout: float = 30.0,
     ) -> Stream:
         """A stream that speaks the first of `protocols` that the peer supports.
+
+        The peer is connected first if it is not; the connection steps are not waited for.
+
+        Args:
+            target: a connection, or whom to reach as in `connect`.
+            allow_limited: a relayed connection will do. Otherwise a direct one is waited for, up to
+                the limit `stream_timeout`.
+            timeout: seconds for all of it.
 
         Raises:
             ProtocolNotSupported: the peer speaks none of them.
             LimitedConnection: there is only a relayed connection, and `allow_limited` is False.
-            DialError, PeerTimeout, ConnectionClosed, ResourceLimitExceeded.
+            PeerTimeout: nothing came of it within `timeout` seconds.
+            DialError, NegotiationError, StreamReset, ConnectionClosed, ResourceLimitExceeded.
         """
         if not protocols:
             raise ValueError("name at least one protocol")
         if isinstance(target, Connection):
-            return await target.open_stream(protocols)
+            return await _open_on(target, protocols, allow_limited=allow_limited, timeout=timeout)
         peer, addresses = resolve_target(target)
         return await self.swarm.open_stream(
             peer, protocols, addresses=addresses, allow_limited=allow_limited, timeout=timeout
@@ -237,6 +258,25 @@ def resolve_target(target: Target) -> tuple[PeerId | None, list[Multiaddr]]:
     if not split or len(peers) > 1:
         raise NoAddresses("give one or more addresses of one peer")
     return next(iter(peers), None), [address for address, _ in split if address]
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(trio.Cancelled)[1] is None
+    return isinstance(error, trio.Cancelled)
+
+
+async def _open_on(
+    connection: Connection, protocols: Sequence[str], *, allow_limited: bool, timeout: float
+) -> Stream:
+    peer = connection.peer_id
+    if connection.is_limited and not allow_limited:
+        raise LimitedConnection("it is a relayed one; allow_limited=True takes it", peer=peer)
+    try:
+        with trio.fail_after(timeout):
+            return await connection.open_stream(protocols)
+    except trio.TooSlowError:
+        raise PeerTimeout(f"no stream within {timeout:g} s", peer=peer) from None
 
 
 def _multiaddr(address: Multiaddr | str) -> Multiaddr:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import trio
@@ -43,6 +43,7 @@ class Acceptor:
     Args:
         transports: looked at in `listen`, so it may grow.
         admit: takes an authenticated connection into the swarm, or raises.
+        may_give_way: whether `admit` can make a place when all inbound ones are used.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Acceptor:
         gater: ConnectionGater,
         events: EventBus,
         admit: Admit,
+        may_give_way: Callable[[], bool],
     ) -> None:
         self._transports = transports
         self._resources = resources
@@ -61,6 +63,7 @@ class Acceptor:
         self._gater = gater
         self._events = events
         self._admit = admit
+        self._may_give_way = may_give_way
         self._listeners: list[Listener] = []
         self._pending: dict[trio.CancelScope, float] = {}
         """When each upgrade began; the oldest first."""
@@ -155,7 +158,7 @@ class Acceptor:
                     Direction.INBOUND,
                     ip=host_ip(inbound.remote_address),
                     now=trio.current_time(),
-                    protected_peers=self._manager.protects_any,
+                    spare=self._manager.protects_any or self._may_give_way(),
                 )
             except ResourceLimitExceeded as error:
                 if error.limit != "connections_pending" or not self._pending:

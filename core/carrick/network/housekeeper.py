@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import trio
 
+from carrick.interfaces import Direction
 from carrick.network.codes import ConnectionCode
+from carrick.network.connection import Connection
 from carrick.network.connections import Connections
 from carrick.network.manager import ConnectionManager
 
 __all__ = ["Housekeeper"]
+
+_IDLE = 1.0  # s that a new connection has for its first stream
 
 
 class Housekeeper:
@@ -28,6 +32,33 @@ class Housekeeper:
         """Memory was refused, because the whole budget is used."""
         self._memory_is_short = True
         self._wanted.set()
+
+    def idle(self) -> list[Connection]:
+        """Inbound connections without streams, which give way to new ones when all places are
+        used; those of the least value first."""
+        now = trio.current_time()
+        return self._manager.least_valuable(
+            (
+                connection
+                for connection in self._connections.of(None)
+                if connection.direction is Direction.INBOUND
+                and not connection.stream_count
+                and connection.opened_at + _IDLE <= now
+                and not self._manager.is_protected(connection.peer_id)
+            ),
+            now,
+        )
+
+    async def make_room(self) -> bool:
+        """Close an idle inbound connection; False if there is none.
+
+        So strangers that hold connections and do nothing cannot shut others out.
+        """
+        idle = self.idle()
+        if idle:
+            await idle[0].aclose(ConnectionCode.GARBAGE_COLLECTED, reason="gave way to a new one")
+            await idle[0].ended.wait()
+        return bool(idle)
 
     async def run(self) -> None:
         while True:

@@ -315,15 +315,15 @@ class ResourceManager:
         *,
         ip: IPAddress | None = None,
         now: float = 0.0,
-        protected_peers: bool = False,
+        spare: bool = False,
     ) -> ConnectionReservation:
         """A place for a connection that is not authenticated yet.
 
         Args:
             ip: where an inbound connection comes from; None if its transport has no IP addresses.
             now: seconds, for the rate of new connections.
-            protected_peers: some peers are protected: when the inbound places are used up, a
-                quarter of the pending ones stays open, for it may be one of them.
+            spare: a place may be found for it later, as for a protected peer: when the inbound
+                places are used up, a quarter of the pending ones stays open.
 
         Raises:
             ResourceLimitExceeded: some scope, or the address, has no more room.
@@ -332,7 +332,7 @@ class ResourceManager:
             connection = ConnectionReservation(self, direction, None)
             connection._take((self.system, _CONNECTION), (connection.scope, _CONNECTION))
             return connection
-        self._check_inbound(protected_peers)
+        self._check_inbound(spare)
         slot = self.addresses.admit(ip, now)
         connection = ConnectionReservation(self, direction, slot)
         try:
@@ -351,12 +351,13 @@ class ResourceManager:
         """As many inbound connections are pending as may be."""
         return self.transient.room(Kind.CONNECTIONS_INBOUND) <= 0
 
-    def _check_inbound(self, protected_peers: bool) -> None:
+    def _check_inbound(self, spare: bool) -> None:
         pending = self.transient.counts[Kind.CONNECTIONS_INBOUND]
-        if pending >= self.system.room(Kind.CONNECTIONS_INBOUND):
-            spare = self.limits.connections_pending // 4 if protected_peers else 0
-            if pending >= spare:
-                raise self.system.exceeded(Kind.CONNECTIONS_INBOUND)
+        room = self.system.room(Kind.CONNECTIONS_INBOUND)
+        if spare:
+            room = max(room, self.limits.connections_pending // 4)
+        if pending >= room:
+            raise self.system.exceeded(Kind.CONNECTIONS_INBOUND)
         if self.system.counts[Kind.MEMORY] >= _PRESSURE * self.limits.memory:
             raise self.system.exceeded(Kind.MEMORY, CONNECTION_MEMORY)
 

@@ -95,6 +95,7 @@ class Swarm:
             gater=self.gater,
             events=self.events,
             admit=self._admit,
+            may_give_way=lambda: bool(self._housekeeper.idle()),
         )
         self._stopping = trio.Event()
         self._stopped = trio.Event()
@@ -105,9 +106,12 @@ class Swarm:
     async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run until `aclose` or cancelled; then close gracefully, for `limits.close_timeout`."""
         async with trio.open_nursery() as nursery:
-            await nursery.start(self._run_shielded)
-            task_status.started()
+            started = trio.Event()
+            # Not `start`: cancelled meanwhile, it would wait for the shielded task for ever.
+            nursery.start_soon(self._run_shielded, started)
             try:
+                await started.wait()
+                task_status.started()
                 await self._stopping.wait()
             finally:
                 self._stopping.set()
@@ -118,7 +122,7 @@ class Swarm:
         if self._nursery is not None:
             await self._stopped.wait()
 
-    async def _run_shielded(self, *, task_status: TaskStatus[None]) -> None:
+    async def _run_shielded(self, started: trio.Event) -> None:
         """All tasks of the swarm: shielded, so that connections outlive the cancellation by the
         moment that their goodbyes take."""
         try:
@@ -127,7 +131,7 @@ class Swarm:
                     await self._nursery.start(self.dialer.run)
                     await self._nursery.start(self._acceptor.run)
                     self._nursery.start_soon(self._housekeeper.run)
-                    task_status.started()
+                    started.set()
                     await self._stopping.wait()
                     self._acceptor.stop()
                     self.dialer.stop()
@@ -341,9 +345,16 @@ class Swarm:
                 raise errors.ConnectionGated("the connection gater refused the peer", peer=peer)
             if not self.gater.allow_upgraded(muxed):
                 raise errors.ConnectionGated("the connection gater refused", peer=peer)
+            protected = self.manager.is_protected(peer)
+            try:
+                reservation.authenticated(peer, protected=protected)
+            except errors.ResourceLimitExceeded as error:
+                full = error.limit == "connections_inbound"
+                if not (full and await self._housekeeper.make_room()):
+                    raise
+                reservation.authenticated(peer, protected=protected)
             if self._nursery is None:
                 raise errors.ConnectionClosed("the swarm is closing")
-            reservation.authenticated(peer, protected=self.manager.is_protected(peer))
         except errors.ConnectionGated:
             await muxed.aclose(ConnectionCode.GATED)
             raise

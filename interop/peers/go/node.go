@@ -14,7 +14,6 @@ import (
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
-	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
 	"github.com/libp2p/go-libp2p/p2p/security/noise"
 	libp2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
 	quic "github.com/libp2p/go-libp2p/p2p/transport/quic"
@@ -37,15 +36,6 @@ type stack struct {
 	transport, security, muxer string
 }
 
-var suffixes = map[string]string{
-	"tcp":           "/tcp/0",
-	"ws":            "/tcp/0/ws",
-	"wss":           "/tcp/0/tls/ws",
-	"quic-v1":       "/udp/0/quic-v1",
-	"webtransport":  "/udp/0/quic-v1/webtransport",
-	"webrtc-direct": "/udp/0/webrtc-direct",
-}
-
 func listenAddress(transport, bind string) (string, error) {
 	suffix, ok := suffixes[transport]
 	if !ok {
@@ -61,8 +51,8 @@ func listenAddress(transport, bind string) (string, error) {
 // transportOf names the transport of an address by its last telling part.
 func transportOf(address ma.Multiaddr) string {
 	has := make(map[string]bool)
-	for _, part := range address {
-		has[part.Protocol().Name] = true
+	for _, protocol := range address.Protocols() {
+		has[protocol.Name] = true
 	}
 	if has["wss"] || has["tls"] && has["ws"] {
 		return "wss"
@@ -113,10 +103,10 @@ func (s stack) options() ([]libp2p.Option, error) {
 	default:
 		return nil, unsupported("security " + s.security)
 	}
-	if s.muxer != "yamux" {
+	muxer, ok := muxers[s.muxer]
+	if !ok {
 		return nil, unsupported("muxer " + s.muxer)
 	}
-	muxer := libp2p.Muxer(yamux.ID, yamux.DefaultTransport)
 	return []libp2p.Option{transport, security, muxer}, nil
 }
 

@@ -17,7 +17,7 @@ from carrick.transports.security.tls.records import TlsRecords, drain, reason
 __all__ = ["PeerCheck", "TlsHandshake"]
 
 ALPN = b"libp2p"
-MAX_HANDSHAKE = 32 * 1024
+MAX_HANDSHAKE = 16 * 1024
 """Bytes that a peer may send before it is authenticated. Honest ones need up to 8 KiB, with RSA
 keys of 8192 bits; 64 KiB of memory are allowed (ATTACKS 6.1, promise 3)."""
 

@@ -1,5 +1,6 @@
 //! A small libp2p peer on rust-libp2p. The contract is in ../README.md.
 
+mod compat;
 mod exchange;
 mod node;
 mod redis;

@@ -16,10 +16,12 @@ use libp2p::{
     swarm::{self, NetworkBehaviour, SwarmEvent},
     tcp, tls, yamux,
 };
-use libp2p_mplex as mplex;
-use libp2p_websocket as websocket;
 
-use crate::{Failure, Unsupported, exchange};
+use crate::{
+    Failure, Unsupported,
+    compat::{MplexConfig, WebsocketConfig},
+    exchange,
+};
 
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(20);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
@@ -55,7 +57,7 @@ impl Stack {
         let tcp = || tcp::tokio::Transport::new(tcp::Config::default());
         match self.transport.as_str() {
             "tcp" => self.upgraded(tcp(), key),
-            "ws" => self.upgraded(websocket::Config::new(tcp()), key),
+            "ws" => self.upgraded(WebsocketConfig::new(tcp()), key),
             "quic-v1" => Ok(quic::tokio::Transport::new(quic::Config::new(key))
                 .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
                 .boxed()),
@@ -84,9 +86,9 @@ impl Stack {
         }
         Ok(match (self.security.as_str(), self.muxer.as_str()) {
             ("noise", "yamux") => with!(noise::Config::new(key)?, yamux::Config::default()),
-            ("noise", "mplex") => with!(noise::Config::new(key)?, mplex::Config::new()),
+            ("noise", "mplex") => with!(noise::Config::new(key)?, MplexConfig::new()),
             ("tls", "yamux") => with!(tls::Config::new(key)?, yamux::Config::default()),
-            ("tls", "mplex") => with!(tls::Config::new(key)?, mplex::Config::new()),
+            ("tls", "mplex") => with!(tls::Config::new(key)?, MplexConfig::new()),
             ("noise" | "tls", muxer) => return Err(Unsupported(format!("muxer {muxer}")).into()),
             (security, _) => return Err(Unsupported(format!("security {security}")).into()),
         })
