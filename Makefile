@@ -1,15 +1,18 @@
 # Everything below makes its own virtual environment first; it needs only Python 3.11 or newer.
 PYTHON ?= python3
 VENV := .venv
+INTEROP ?= --all --repeat 3 --results interop/RESULTS.md
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check clean
+.PHONY: help demo test check interop bench clean
 
 help:
 	@echo "make demo    two nodes meet, negotiate, identify, ping and transfer 64 MiB"
 	@echo "make test    all tests"
 	@echo "make check   lint and types"
+	@echo "make interop all pairs with other implementations; writes interop/RESULTS.md"
+	@echo "make bench   speed beside go, rust, js and py (ARGS=--quick: 3 minutes)"
 	@echo "make clean   remove the virtual environment and caches"
 
 demo: $(VENV)/ready
@@ -22,6 +25,12 @@ check: $(VENV)/ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+interop: $(VENV)/ready-dev
+	$(BIN)/python -m interop run $(INTEROP)
+
+bench: $(VENV)/ready
+	$(BIN)/python -m benchmarks $(ARGS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -162,12 +162,13 @@ class ByteStream(trio.abc.HalfCloseableStream):
             await trio.lowlevel.checkpoint()
             core = self._core
             while not core.received:
+                # What the peer must see before it can answer; it may also end the connection.
+                self._connection.flush()
                 if self._closed:
                     raise trio.ClosedResourceError("the stream was closed")
                 if core.remote_closed:
                     return
                 self._check_alive()
-                self._connection.flush()  # what the peer must see before it can answer
                 await self._readers.park()
             if self._closed:
                 raise trio.ClosedResourceError("the stream was closed")

@@ -1,0 +1,1 @@
+"""Carrick, other implementations and the machine's limits, measured beside each other."""

@@ -1,0 +1,80 @@
+"""What an idle connection and an idle stream cost the listener, in memory and CPU time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from benchmarks.bench import Bench, Cell, Row, Settings
+from benchmarks.contestants import CarrickDialer, Contestant, Listener, Stack, echo_listener
+from benchmarks.stats import Sample
+
+NAME = "memory"
+TITLE = "Idle connections and streams"
+NOTE = (
+    "Resident memory of the listener, after less before, per connection of a peer of its own or "
+    "per stream; the first 20 connections, or the first stream, come before. No collection of "
+    "garbage is forced. CPU is the listener's while nothing happens. py's listener takes no more "
+    "than 250 connections."
+)
+
+_WARM_UP = 20  # connections
+_SETTLE = 1.0  # s
+
+
+def seconds(settings: Settings) -> float:
+    return settings.pick(14, 120)
+
+
+def cells(bench: Bench) -> list[Cell]:
+    found = [_connections(bench, Stack("noise"), bench.carrick)]
+    if not bench.settings.quick:
+        found.append(_connections(bench, Stack("tls"), bench.carrick))
+        found += [
+            _connections(bench, Stack("noise"), peer)
+            for peer in bench.peers
+            if peer.offers(Stack("noise"))
+        ]
+    return [*found, _streams(bench, Stack("noise"))]
+
+
+def _connections(bench: Bench, stack: Stack, contestant: Contestant) -> Cell:
+    name, count = contestant.name, 220 if contestant.name == "py" else 500
+    rest = bench.settings.pick(4, 15)  # s
+
+    def row(what: str, unit: str) -> Row:
+        return Row(NAME, what, "carrick", name, str(stack), unit, more_is_better=False)
+
+    def run() -> Sequence[Sample]:
+        with contestant.listening(stack) as listener, CarrickDialer(stack) as dialer:
+            _hold(dialer, listener, "hold", _WARM_UP)
+            before = listener.rss()
+            _hold(dialer, listener, "hold", count)
+            each = (listener.rss() - before) / count / 1024
+            cpu = listener.cpu()
+            time.sleep(rest)
+            share = (listener.cpu() - cpu) / rest * 100
+        return Sample(each), Sample(share, wall=rest, listener_cpu=share * rest / 100)
+
+    rows = row(f"memory per connection of {count}", "KiB"), row(f"CPU with {count}", "% of a core")
+    return Cell(rows, run, once=True)
+
+
+def _streams(bench: Bench, stack: Stack) -> Cell:
+    count = bench.settings.pick(1000, 10_000)
+    what = f"memory per stream of {count}"
+    row = Row(NAME, what, "carrick", "carrick", str(stack), "KiB", more_is_better=False)
+
+    def run() -> Sequence[Sample]:
+        with Listener(echo_listener(stack)) as listener, CarrickDialer(stack) as dialer:
+            _hold(dialer, listener, "hold_streams", 1)
+            before = listener.rss()
+            _hold(dialer, listener, "hold_streams", count)
+            return (Sample((listener.rss() - before) / count / 1024),)
+
+    return Cell((row,), run, once=True)
+
+
+def _hold(dialer: CarrickDialer, listener: Listener, command: str, count: int) -> None:
+    dialer.measure(command, values=lambda answer: [], address=listener.address, count=count)
+    time.sleep(_SETTLE)
