@@ -18,7 +18,8 @@ NOTE = (
     "again. 50 at once are 50 hosts with 50 identities. *first connect* is that of a new process, "
     "as its own command times it: with identify in Carrick and go, without it in rust and js; py "
     "always waits 250 ms. py's listener refuses everybody after 250 connections and is started "
-    "anew for each repetition; js's refuses more than 10 unfinished connections."
+    "anew for each repetition; js's refused most of 50 at once, probably by its default of 10 "
+    "unfinished connections."
 )
 
 AT_ONCE = 50

@@ -11,7 +11,8 @@ TITLE = "New streams"
 NOTE = (
     "Each is opened, negotiated, carries 32 bytes there and back, and is closed. *echo* is a "
     "protocol of the benchmark; *perf* asks any peer for 32 bytes by `/perf/1.0.0`, and ends its "
-    "own side first. rust's peer resets perf streams that come while its queue of them is full."
+    "own side first. rust's peer reset some of many perf streams at once, probably while its "
+    "queue was full."
 )
 
 
