@@ -70,8 +70,8 @@ class Housekeeper:
             self._wanted = trio.Event()
             await self._trim()
             if self._memory_is_short:
+                await self._close_greediest()
                 self._memory_is_short = False
-                self._close_greediest()
 
     async def _trim(self) -> None:
         surplus = self._manager.trim(self._connections.of(None), trio.current_time())
@@ -79,14 +79,17 @@ class Housekeeper:
             for connection in surplus:
                 nursery.start_soon(connection.aclose, ConnectionCode.GARBAGE_COLLECTED)
 
-    def _close_greediest(self) -> None:
+    async def _close_greediest(self) -> None:
+        """Close the connection that holds the most, and wait until its memory is back: what is
+        refused meanwhile must not cost another one its place."""
         candidates = [
             connection
             for connection in self._connections.of(None)
-            if not self._manager.is_protected(connection.peer_id)
+            if connection.memory and not self._manager.is_protected(connection.peer_id)
         ]
         greediest = max(candidates, key=lambda each: each.memory, default=None)
         if greediest is not None:
             greediest.abort(
                 ConnectionCode.RESOURCE_LIMIT_EXCEEDED, reason="the memory budget is used up"
             )
+            await greediest.ended.wait()
