@@ -14,7 +14,6 @@ from carrick.addressing import (
     endpoint_address,
     expand_unspecified,
     host_ip,
-    interface_addresses,
     ip_endpoint,
     is_public,
     is_relayed,
@@ -248,11 +247,3 @@ def test_expand_unspecified() -> None:
     ]
     assert expand("/ip4/8.8.8.8/tcp/1") == ["/ip4/8.8.8.8/tcp/1"]
     assert expand("/memory/1") == ["/memory/1"]
-
-
-def test_interface_addresses() -> None:
-    found = interface_addresses()
-    assert any(entry.ip.is_loopback for entry in found)
-    for entry in found:
-        assert entry.name
-        assert entry.prefix_length is None or 0 <= entry.prefix_length <= entry.ip.max_prefixlen

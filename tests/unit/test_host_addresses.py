@@ -3,30 +3,38 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 from multiaddr import Multiaddr
 
-from carrick.addressing import InterfaceAddress, parse_address
-from carrick.host import Announcement, OwnAddresses, addresses
+from carrick.addressing import parse_address
+from carrick.host import Announcement, OwnAddresses
+from carrick.interfaces import IPInterface
+from carrick.sockets import KernelSockets, use_sockets
 
 INTERFACES = [
-    InterfaceAddress(name, ipaddress.ip_address(ip), None)
-    for name, ip in [
-        ("lo", "127.0.0.1"),
-        ("lo", "::1"),
-        ("eth0", "192.168.1.5"),
-        ("eth0", "2a01:4f8::5"),
-        ("eth0", "fe80::5"),
-        ("eth1", "1.2.3.4"),
-    ]
+    ipaddress.ip_interface(text)
+    for text in (
+        "127.0.0.1/8",
+        "::1/128",
+        "192.168.1.5/24",
+        "2a01:4f8::5/64",
+        "fe80::5%eth0/64",
+        "1.2.3.4/24",
+    )
 ]
 
 
+class InterfacesOnly(KernelSockets):
+    def interface_addresses(self) -> list[IPInterface]:
+        return INTERFACES
+
+
 @pytest.fixture(autouse=True)
-def interfaces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(addresses, "interface_addresses", lambda: INTERFACES)
+def interfaces() -> Iterator[None]:
+    with use_sockets(InterfacesOnly()):
+        yield
 
 
 def parsed(texts: Sequence[str]) -> list[Multiaddr]:

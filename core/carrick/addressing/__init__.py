@@ -20,7 +20,6 @@ from carrick.addressing.address import (
     with_peer,
 )
 from carrick.addressing.codec import MAX_BYTES, address_from_bytes, parse_address, parts
-from carrick.addressing.interfaces import InterfaceAddress, interface_addresses
 from carrick.addressing.ranking import rank
 from carrick.addressing.reach import (
     Reach,
@@ -36,7 +35,6 @@ from carrick.addressing.system_dns import SystemDns
 __all__ = [
     "MAX_BYTES",
     "IPAddress",
-    "InterfaceAddress",
     "Multiaddr",
     "Query",
     "Reach",
@@ -48,7 +46,6 @@ __all__ = [
     "endpoint_address",
     "expand_unspecified",
     "host_ip",
-    "interface_addresses",
     "ip_endpoint",
     "ip_reach",
     "is_public",

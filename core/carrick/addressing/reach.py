@@ -131,7 +131,7 @@ def expand_unspecified(address: Multiaddr, interfaces: Iterable[IPAddress]) -> l
 
     Args:
         address: a listening address.
-        interfaces: IP addresses of this host, as `interface_addresses()` has them.
+        interfaces: IP addresses of this host, as `SocketOpener.interface_addresses` has them.
     """
     ip = host_ip(address)
     if ip is None or not ip.is_unspecified:

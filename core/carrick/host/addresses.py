@@ -12,9 +12,9 @@ from carrick.addressing import (
     Reach,
     expand_unspecified,
     host_ip,
-    interface_addresses,
     reach,
 )
+from carrick.sockets import current_sockets
 
 if TYPE_CHECKING:
     from multiaddr import Multiaddr
@@ -82,7 +82,7 @@ class OwnAddresses:
             for address in self._listening():
                 if reach(address) is Reach.UNSPECIFIED:
                     if interfaces is None:
-                        interfaces = [entry.ip for entry in interface_addresses()]
+                        interfaces = [own.ip for own in current_sockets().interface_addresses()]
                     found += expand_unspecified(address, interfaces)
                 else:
                     found.append(address)

@@ -1,24 +1,17 @@
-"""Kernel sockets behind the one socket seam (`carrick.interfaces.ByteSocket`).
-
-The data path calls the non-blocking standard-library socket directly and waits with trio only where
-the call would block: at 64 KiB a piece that is twice as fast as trio's socket methods. A simulated
-host offers the same four calls, so it runs the same path.
-"""
+"""TCP sockets of the operating system."""
 
 from __future__ import annotations
 
 import errno
 import logging
-import os
 import socket
 import struct
-from contextvars import ContextVar
 
 import trio
 
-from carrick.interfaces import Endpoint, SocketOpener
+from carrick.interfaces import Endpoint
 
-__all__ = ["KernelListener", "KernelSocket", "KernelSockets", "current_sockets"]
+__all__ = ["KernelListener", "KernelSocket"]
 
 logger = logging.getLogger(__name__)
 
@@ -138,68 +131,3 @@ class KernelListener:
         if self._socket.fileno() >= 0:
             trio.lowlevel.notify_closing(self._socket.fileno())
             self._socket.close()
-
-
-class KernelSockets:
-    """Opens sockets of the operating system; see `SocketOpener`."""
-
-    async def connect_tcp(self, remote: Endpoint, *, local: Endpoint | None = None) -> KernelSocket:
-        connecting = socket.socket(_family(remote), socket.SOCK_STREAM)
-        try:
-            connecting.setblocking(False)
-            if local is not None:
-                _share_port(connecting)
-                connecting.bind(local)
-            code = connecting.connect_ex(remote)
-            if code == errno.EINPROGRESS:
-                await trio.lowlevel.wait_writable(connecting.fileno())
-                code = connecting.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if code:
-                raise OSError(code, os.strerror(code))
-            connected = KernelSocket(connecting)
-            if connected.local == connected.remote:
-                # TCP lets a socket open simultaneously with itself when it dials its own port.
-                raise ConnectionRefusedError(errno.ECONNREFUSED, "connected to itself")
-            return connected
-        except BaseException:
-            connecting.close()
-            raise
-
-    async def listen_tcp(self, local: Endpoint, *, backlog: int = 512) -> KernelListener:
-        listening = socket.socket(_family(local), socket.SOCK_STREAM)
-        try:
-            listening.setblocking(False)
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if listening.family == socket.AF_INET6:
-                listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            listening.bind(local)
-            listening.listen(backlog)
-            # Only after the bind: so a port that another listener holds is still an error, while
-            # our own dials may leave from this port.
-            _share_port(listening)
-            return KernelListener(listening)
-        except BaseException:
-            listening.close()
-            raise
-
-
-def _family(endpoint: Endpoint) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in endpoint[0] else socket.AF_INET
-
-
-def _share_port(target: socket.socket) -> None:
-    target.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if hasattr(socket, "SO_REUSEPORT"):
-        target.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-
-
-_KERNEL = KernelSockets()
-_sockets: ContextVar[SocketOpener | None] = ContextVar("carrick_sockets", default=None)
-
-
-def current_sockets() -> SocketOpener:
-    """The socket opener of this context: the kernel's unless a simulation set its own.
-
-    Chosen by context, so that many simulated hosts share one process.
-    """
-    return _sockets.get() or _KERNEL
