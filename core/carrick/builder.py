@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from carrick import defaults
 from carrick.addressing import Resolver, parse_address
-from carrick.errors import PrivateNetworkRequired
+from carrick.errors import CarrickError, PrivateNetworkRequired
 from carrick.host import Announcement, Host, Service
 from carrick.identity import PrivateKey, load_key
 from carrick.interfaces import Security, Transport
@@ -103,7 +103,8 @@ class HostBuilder:
         )
 
     def transports(self, *transports: TransportChoice) -> HostBuilder:
-        """`"tcp"`, `"memory"`, or functions that make a transport from an `Upgrader`."""
+        """`"quic"`, `"tcp"`, `"ws"`, `"webtransport"`, `"memory"`, or functions that make one from
+        an `Upgrader`."""
         return self._with(transports=transports)
 
     def security(self, *securities: SecurityChoice) -> HostBuilder:
@@ -195,13 +196,14 @@ class HostBuilder:
         try:
             rng = random.Random(self._seed)
             upgrader = self._make_upgrader(key)
+            parts = defaults.HostParts(upgrader, key, self._limits, rng)
             swarm = Swarm(
                 key.peer_id,
                 [
-                    defaults.transport_by_name(choice, upgrader)
+                    defaults.transport_by_name(choice, parts)
                     if isinstance(choice, str)
                     else choice(upgrader)
-                    for choice in self._transports
+                    for choice in self._transport_choices()
                 ],
                 limits=self._limits,
                 gater=self._gater,
@@ -231,6 +233,20 @@ class HostBuilder:
         finally:
             if peerstore is not self._peerstore:
                 peerstore.close()
+
+    def _transport_choices(self) -> tuple[TransportChoice, ...]:
+        """Those that were chosen; in a private network, none that cannot be private."""
+        if self._private_network is None:
+            return self._transports
+        if self._transports is defaults.TRANSPORTS:
+            return tuple(each for each in self._transports if each not in defaults.PUBLIC_ONLY)
+        for choice in self._transports:
+            if choice in defaults.PUBLIC_ONLY:
+                raise CarrickError(
+                    f"a private network has no {choice} transport: the pre-shared key protects "
+                    "byte streams only; leave it out of .transports(…)"
+                )
+        return self._transports
 
     def _make_peerstore(self) -> Peerstore:
         if self._peerstore is None:

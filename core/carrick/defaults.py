@@ -6,33 +6,66 @@ Each entry says where a part is; it is imported only when a host that uses it is
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from carrick.errors import CarrickError
 
 if TYPE_CHECKING:
+    import random
+
     from carrick.host import Service
     from carrick.identity import PrivateKey
     from carrick.interfaces import Budget, Muxer, Role, Security, Transport
+    from carrick.network import Limits
     from carrick.transports.bytestream import MuxerFactory, Upgrader
+    from carrick.transports.quic import EndpointPool
 
 __all__ = [
     "MUXERS",
+    "PUBLIC_ONLY",
     "SECURITIES",
     "TRANSPORTS",
+    "HostParts",
     "default_services",
     "muxer_by_name",
     "security_by_name",
     "transport_by_name",
 ]
 
-TRANSPORTS = ("tcp",)
+TRANSPORTS = ("quic", "tcp", "ws")
+PUBLIC_ONLY = ("quic", "webtransport")
+"""Transports that no pre-shared key protects: left out of private networks."""
 SECURITIES = ("noise", "tls")
 MUXERS = ("yamux",)
 
 
-def transport_by_name(name: str, upgrader: Upgrader) -> Transport:
-    """`tcp` or `memory`."""
+@dataclass
+class HostParts:
+    """What the transports of one host are made of.
+
+    Args:
+        rng: for timing, not for secrets.
+    """
+
+    upgrader: Upgrader
+    key: PrivateKey
+    limits: Limits
+    rng: random.Random
+
+    @cached_property
+    def endpoints(self) -> EndpointPool:
+        """The UDP endpoints that all transports over QUIC share."""
+        from carrick.transports.quic import EndpointPool, EngineSettings
+
+        inbound = min(EngineSettings().max_streams, self.limits.streams_inbound_per_connection)
+        return EndpointPool(EngineSettings(max_streams=inbound))
+
+
+def transport_by_name(name: str, parts: HostParts) -> Transport:
+    """`tcp`, `quic`, `webtransport`, `memory`, or `ws`, which `wss` and `websocket` name too."""
+    upgrader = parts.upgrader
     if name == "tcp":
         from carrick.transports.tcp import TcpTransport
 
@@ -41,7 +74,19 @@ def transport_by_name(name: str, upgrader: Upgrader) -> Transport:
         from carrick.transports.memory import MemoryTransport
 
         return MemoryTransport(upgrader)
-    raise _unknown("transport", name, ("tcp", "memory"))
+    if name in ("ws", "wss", "websocket"):
+        from carrick.transports.websocket import WebSocketTransport
+
+        return WebSocketTransport(upgrader)
+    if name == "quic":
+        from carrick.transports.quic import QuicTransport
+
+        return QuicTransport(parts.key, pool=parts.endpoints, rng=parts.rng)
+    if name == "webtransport":
+        from carrick.transports.webtransport import WebTransportTransport
+
+        return WebTransportTransport(parts.key, pool=parts.endpoints)
+    raise _unknown("transport", name, ("tcp", "quic", "webtransport", "memory", "ws"))
 
 
 def security_by_name(name: str, key: PrivateKey, keylog: Callable[[str], None] | None) -> Security:

@@ -6,7 +6,9 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import trio
 from multiaddr import Multiaddr
@@ -14,7 +16,9 @@ from multiaddr import Multiaddr
 from carrick import CarrickError, HostBuilder
 from carrick.addressing import Reach, reach, split_peer
 from carrick.identity import PeerId
-from interop.apps.environment import Settings, SettingsError, parse
+from carrick.transports.bytestream import Upgrader
+from carrick.transports.websocket import WebSocketTransport, self_signed
+from interop.apps.environment import STANDALONE, Settings, SettingsError, parse
 from interop.apps.resp import RedisError
 
 __all__ = ["EXIT_UNSUPPORTED", "Unsupported", "main", "make_builder", "published", "wait_for_end"]
@@ -22,7 +26,14 @@ __all__ = ["EXIT_UNSUPPORTED", "Unsupported", "main", "make_builder", "published
 EXIT_FAILED = 1
 EXIT_UNSUPPORTED = 2
 
-_SUFFIXES = {"tcp": "/tcp/0"}
+_SUFFIXES = {
+    "tcp": "/tcp/0",
+    "ws": "/tcp/0/ws",
+    "wss": "/tcp/0/wss",
+    "quic-v1": "/udp/0/quic-v1",
+    "webtransport": "/udp/0/quic-v1/webtransport",
+}
+_NAMES = {"quic-v1": "quic"}  # where ours are not those of the suites
 _SECURITIES = ("noise", "tls")
 _MUXERS = ("yamux", "mplex")
 
@@ -40,15 +51,26 @@ def make_builder(settings: Settings) -> HostBuilder:
     transport, security, muxer = settings.transport, settings.security, settings.muxer
     if transport not in _SUFFIXES:
         raise Unsupported(f"transport {transport}")
-    if security not in _SECURITIES:
-        raise Unsupported(f"security {security}")
-    if muxer not in _MUXERS:
-        raise Unsupported(f"muxer {muxer}")
-    builder = HostBuilder().transports(transport).security(security).muxers(muxer)
+    chosen = _web if transport == "wss" else _NAMES.get(transport, transport)
+    builder = HostBuilder().transports(chosen)
+    if transport not in STANDALONE:
+        if security not in _SECURITIES:
+            raise Unsupported(f"security {security}")
+        if muxer not in _MUXERS:
+            raise Unsupported(f"muxer {muxer}")
+        builder = builder.security(security).muxers(muxer)
     if settings.is_dialer:
         return builder
     family = "ip6" if ":" in settings.listen_ip else "ip4"
     return builder.listen(f"/{family}/{settings.listen_ip}{_SUFFIXES[transport]}")
+
+
+def _web(upgrader: Upgrader) -> WebSocketTransport:
+    """As the suites want it: a certificate that nobody signed, and none is checked."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "certificate.pem"
+        file.write_bytes(b"".join(self_signed("localhost")))
+        return WebSocketTransport(upgrader, certificate=file, verify=False)
 
 
 def published(addresses: list[Multiaddr]) -> str:

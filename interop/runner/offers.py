@@ -30,10 +30,15 @@ def _offer(transports: str, securities: str, muxers: str, dial_only: str = "") -
 
 
 OFFERS = {
-    "carrick": _offer("tcp", "noise tls", "yamux mplex"),
+    "carrick": _offer("tcp ws wss quic-v1 webtransport", "noise tls", "yamux mplex"),
     "go": _offer("tcp ws wss quic-v1 webtransport webrtc-direct", "noise tls", "yamux"),
     # Until mplex was left behind, as a module of its own.
-    "go-v0.38": _offer("tcp ws wss quic-v1 webtransport webrtc-direct", "noise tls", "yamux mplex"),
+    "go-v0.38": _offer(
+        "tcp ws wss quic-v1 webtransport webrtc-direct",
+        "noise tls",
+        "yamux mplex",
+        dial_only="quic-v1 webtransport",
+    ),
     "js": _offer("tcp ws wss quic-v1 webrtc-direct", "noise tls", "yamux mplex", "wss"),
     "py": _offer("tcp ws wss quic-v1", "noise tls", "yamux mplex"),
     "rust": _offer("tcp ws quic-v1", "noise tls", "yamux mplex"),

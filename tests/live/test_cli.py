@@ -192,17 +192,23 @@ def test_perf(node: Node, run: Run) -> None:
     assert found["download_ms"] > 0
 
 
-def test_demo(run: Run) -> None:
-    code, out, err = run("demo", "--size", "1MiB")
+def test_demo(run: Run, tmp_path: Path) -> None:
+    page = tmp_path / "demo.html"
+    code, out, err = run("demo", "--size", "1MiB", "--html", page)
     assert (code, err) == (0, "")
     assert "\x1b" not in out  # no colour off a terminal
     assert "1.0 MiB" in out
-    code, out, err = run("demo", "--size", "1MiB", "--json")
+    assert "sequence diagram is in" in out
+    assert "<svg" in page.read_text()
+
+
+def test_demo_on_real_sockets_only_when_asked(run: Run, tmp_path: Path) -> None:
+    code, out, err = run("demo", "--size", "0", "--html", "", "--json")
     assert (code, err) == (0, "")
-    found = json.loads(out)
-    assert found["alice"]["observed_addr"] == found["connection"]["addr"]
-    assert found["bob"]["observed_addr"] == found["connection"]["local_addr"]
-    assert len(found["rtt_ms"]) == 5
+    assert "real" not in json.loads(out)
+    code, _, err = run("demo", "--nat-a", "wall")
+    assert code == 2
+    assert "symmetric" in err  # it names those that there are
 
 
 def test_limits_take_effect(tmp_path: Path, run: Run) -> None:
@@ -291,7 +297,7 @@ def test_unknown_multiaddr(run: Run) -> None:
 
 
 def test_no_transport_for_it(run: Run) -> None:
-    address = "/ip4/127.0.0.1/udp/4001/quic-v1"
+    address = "/ip4/127.0.0.1/udp/4001/webrtc-direct"
     assert failure(run, "connect", address) == (1, "unsupported_address")
     assert failure(run, "listen", "--listen", address) == (1, "unsupported_address")
 

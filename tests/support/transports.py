@@ -19,20 +19,34 @@ from carrick.transports.bytestream import Upgrader
 from carrick.transports.memory import MemoryTransport
 from carrick.transports.muxers.mplex import Mplex, MplexConfig
 from carrick.transports.muxers.yamux import Yamux, YamuxConfig
+from carrick.transports.quic import EndpointPool, EngineSettings, QuicTransport
 from carrick.transports.security.noise import Noise
 from carrick.transports.security.tls import Tls
 from carrick.transports.tcp import TcpTransport
+from carrick.transports.websocket import WebSocketTransport
+from carrick.transports.webtransport import WebTransportTransport
 from tests.support.plaintext import Plaintext
+from tests.support.web import certificate_files
 
 MIB = 1 << 20
 
-LISTEN_ON = {"tcp": "/ip4/127.0.0.1/tcp/0", "tcp6": "/ip6/::1/tcp/0", "memory": "/memory/0"}
+LISTEN_ON = {
+    "tcp": "/ip4/127.0.0.1/tcp/0",
+    "tcp6": "/ip6/::1/tcp/0",
+    "memory": "/memory/0",
+    "ws": "/ip4/127.0.0.1/tcp/0/ws",
+    "wss": "/ip4/127.0.0.1/tcp/0/tls/ws",
+    "quic": "/ip4/127.0.0.1/udp/0/quic-v1",
+    "quic6": "/ip6/::1/udp/0/quic-v1",
+    "webtransport": "/ip4/127.0.0.1/udp/0/quic-v1/webtransport",
+}
 SECURITIES: Mapping[str, Callable[[PrivateKey], Security]] = {
     "noise": Noise,
     "tls": Tls,
     "plaintext": Plaintext,
 }
 MANY_STREAMS = YamuxConfig(max_streams=8192, max_inbound=4096, max_backlog=4096)
+MANY_QUIC_STREAMS = EngineSettings(max_streams=4096)
 MANY_MPLEX_STREAMS = MplexConfig(max_streams=8192, max_inbound=4096, max_backlog=4096)
 MUXERS = {
     Yamux.id: lambda role, budget, now: Yamux(role, budget=budget, config=MANY_STREAMS, now=now),
@@ -49,21 +63,48 @@ class Stack:
     muxer: str
 
     def __str__(self) -> str:
+        if self.is_quic:
+            return self.transport
         return f"{self.transport}-{self.security}-{self.muxer}"
 
     @property
+    def is_quic(self) -> bool:
+        return self.muxer == "quic"
+
+    @property
     def has_flow_control(self) -> bool:
-        return self.muxer == "yamux"
+        return self.muxer != "mplex"
 
     @property
     def has_error_codes(self) -> bool:
-        return self.muxer == "yamux"
+        return self.muxer != "mplex"
+
+    @property
+    def initial_window(self) -> int:
+        """Bytes that a stream takes before its peer reads."""
+        return MANY_QUIC_STREAMS.stream_window if self.is_quic else 256 * 1024
+
+    @property
+    def stream_header(self) -> int:
+        """Of these, what the opener's own header takes."""
+        return 3 if self.transport == "webtransport" else 0
 
     def make(self, key: PrivateKey) -> Transport:
+        if self.transport == "webtransport":
+            return WebTransportTransport(key, pool=EndpointPool(MANY_QUIC_STREAMS))
+        if self.is_quic:
+            return QuicTransport(key, pool=EndpointPool(MANY_QUIC_STREAMS))
         muxer_id = {"yamux": Yamux.id, "mplex": Mplex.id}[self.muxer]
         upgrader = Upgrader([SECURITIES[self.security](key)], {muxer_id: MUXERS[muxer_id]})
         if self.transport == "memory":
             return MemoryTransport(upgrader)
+        if self.transport == "ws":
+            return WebSocketTransport(upgrader)
+        if self.transport == "wss":
+            certificate, secret = certificate_files("127.0.0.1")
+            return WebSocketTransport(
+                upgrader, certificate=certificate, key=secret, trust=certificate
+            )
         return TcpTransport(upgrader)
 
     @property
@@ -73,10 +114,18 @@ class Stack:
 
 STACKS = [
     Stack(transport, security, muxer)
-    for transport in ("tcp", "memory")
+    for transport in ("tcp", "memory", "ws")
     for security in ("noise", "tls")
     for muxer in ("yamux", "mplex")
-] + [Stack("memory", "plaintext", "yamux"), Stack("tcp6", "noise", "yamux")]
+] + [
+    Stack("memory", "plaintext", "yamux"),
+    Stack("tcp6", "noise", "yamux"),
+    Stack("wss", "noise", "yamux"),
+    Stack("wss", "tls", "mplex"),
+    Stack("quic", "tls", "quic"),
+    Stack("quic6", "tls", "quic"),
+    Stack("webtransport", "noise", "quic"),
+]
 
 
 class Unlimited:

@@ -137,6 +137,7 @@ async def test_the_name_is_kept_for_tls() -> None:
     kept = "/ip4/1.2.3.4/tcp/443/tls/sni/a.b/ws"
     assert await resolved(records, "/dns4/a.b/tcp/443/wss") == [kept]
     assert await resolved(records, f"/dns4/a.b/tcp/443/tls/ws/p2p/{QM}") == [f"{kept}/p2p/{QM}"]
+    assert await resolved(records, "/dns4/a.b/wss") == ["/ip4/1.2.3.4/tls/sni/a.b/ws"]
     given = "/tcp/443/tls/sni/c.d/ws"
     assert await resolved(records, f"/dns4/a.b{given}") == [f"/ip4/1.2.3.4{given}"]
     assert await resolved(records, "/dns4/a.b/tcp/80/ws") == ["/ip4/1.2.3.4/tcp/80/ws"]

@@ -5,6 +5,7 @@ muxer. Transports differ only in how they get the socket.
 """
 
 from carrick.transports.bytestream.connection import ByteStreamConnection
+from carrick.transports.bytestream.ports import Greeting, PortListener, SharedPorts
 from carrick.transports.bytestream.stream import ByteStream
 from carrick.transports.bytestream.upgrade import (
     MuxerFactory,
@@ -16,8 +17,11 @@ from carrick.transports.bytestream.upgrade import (
 __all__ = [
     "ByteStream",
     "ByteStreamConnection",
+    "Greeting",
     "MuxerFactory",
+    "PortListener",
     "SecurityRefused",
+    "SharedPorts",
     "SocketWrapper",
     "Upgrader",
 ]

@@ -33,6 +33,7 @@ from carrick.interfaces import (
 from carrick.transports import multistream
 from carrick.transports.bytestream.connection import ByteStreamConnection
 from carrick.transports.bytestream.handshaking import RecordStream, SocketStream
+from carrick.transports.bytestream.ports import SharedPorts
 
 if TYPE_CHECKING:
     from multiaddr import Multiaddr
@@ -86,6 +87,8 @@ class Upgrader:
         self._muxers = dict(muxers)
         self._wrapper = wrapper
         self._trace = trace
+        self.ports = SharedPorts()
+        """The TCP ports of the transports that this upgrader is for: one host's."""
 
     @property
     def securities(self) -> tuple[str, ...]:

@@ -14,17 +14,23 @@ from typing import TYPE_CHECKING
 import trio
 
 from carrick.addressing import endpoint_address, tcp_endpoint
-from carrick.errors import DialError, ListenError, PeerTimeout, UnsupportedAddress
+from carrick.errors import DialError, PeerTimeout, UnsupportedAddress
 from carrick.interfaces import (
     Budget,
-    ByteListener,
     ByteSocket,
     Endpoint,
+    InboundConnection,
     Role,
     SocketOpener,
 )
 from carrick.sockets import current_sockets
-from carrick.transports.bytestream import ByteStreamConnection, SecurityRefused, Upgrader
+from carrick.transports.bytestream import (
+    ByteStreamConnection,
+    Greeting,
+    PortListener,
+    SecurityRefused,
+    Upgrader,
+)
 
 if TYPE_CHECKING:
     from multiaddr import Multiaddr
@@ -93,11 +99,9 @@ class TcpTransport:
     async def listen(self, address: Multiaddr) -> TcpListener:
         endpoint = _endpoint(address)
         sockets = self._sockets or current_sockets()
-        try:
-            bound = await sockets.listen_tcp(endpoint)
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise ListenError(f"cannot listen: {reason}", address=address) from error
+        bound = await self.upgrader.ports.listen(
+            sockets, address, endpoint, Greeting.LIBP2P, self._serve
+        )
         listener = TcpListener(self, bound)
         self._listeners.append(listener)
         return listener
@@ -106,6 +110,16 @@ class TcpTransport:
         """The listener was closed: its port is not dialled from any more."""
         if listener in self._listeners:
             self._listeners.remove(listener)
+
+    async def _serve(self, socket: ByteSocket, budget: Budget) -> ByteStreamConnection:
+        return await self.upgrader.upgrade(
+            socket,
+            role=Role.SERVER,
+            peer=None,
+            budget=budget,
+            local_address=endpoint_address(socket.local),
+            remote_address=endpoint_address(socket.remote),
+        )
 
     async def _connect(self, address: Multiaddr, remote: Endpoint) -> ByteSocket:
         sockets = self._sockets or current_sockets()
@@ -143,41 +157,18 @@ class TcpTransport:
 class TcpListener:
     """See `carrick.interfaces.Listener`."""
 
-    def __init__(self, transport: TcpTransport, bound: ByteListener) -> None:
+    def __init__(self, transport: TcpTransport, bound: PortListener) -> None:
         self._transport = transport
         self._bound = bound
-        self.endpoint = bound.local
-        self.address = endpoint_address(bound.local)
+        self.endpoint = bound.endpoint
+        self.address = bound.address
 
-    async def accept(self) -> TcpInbound:
-        return TcpInbound(self._transport, await self._bound.accept())
+    async def accept(self) -> InboundConnection:
+        return await self._bound.accept()
 
     def close(self) -> None:
         self._transport.forget(self)
         self._bound.close()
-
-
-class TcpInbound:
-    """See `carrick.interfaces.InboundConnection`."""
-
-    def __init__(self, transport: TcpTransport, socket: ByteSocket) -> None:
-        self._transport = transport
-        self._socket = socket
-        self.local_address = endpoint_address(socket.local)
-        self.remote_address = endpoint_address(socket.remote)
-
-    async def upgrade(self, budget: Budget) -> ByteStreamConnection:
-        return await self._transport.upgrader.upgrade(
-            self._socket,
-            role=Role.SERVER,
-            peer=None,
-            budget=budget,
-            local_address=self.local_address,
-            remote_address=self.remote_address,
-        )
-
-    def refuse(self) -> None:
-        self._socket.abort()
 
 
 def _endpoint(address: Multiaddr) -> Endpoint:

@@ -204,9 +204,11 @@ def _with_sni(after: Parts, name: str) -> Parts:
     """Keep the name for TLS, as go-libp2p's WebSocket transport does."""
     if _literal(name) is not None:
         return after  # RFC 6066 section 3: no IP addresses in SNI
-    match after:
-        case (("tcp", _), ("wss", _), *rest) | (("tcp", _), ("tls", _), ("ws", _), *rest):
-            return (after[0], ("tls", None), ("sni", name.removesuffix(".")), ("ws", None), *rest)
+    at = 1 if after and after[0][0] == "tcp" else 0  # without a port it is 443
+    match after[at:]:
+        case (("wss", _), *rest) | (("tls", _), ("ws", _), *rest):
+            sni = ("sni", name.removesuffix("."))
+            return (*after[:at], ("tls", None), sni, ("ws", None), *rest)
         case _:
             return after
 

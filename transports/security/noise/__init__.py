@@ -38,14 +38,24 @@ class Noise:
         self._keylog = keylog
 
     def handshake(
-        self, role: Role, *, expected_peer: PeerId | None, muxers: Sequence[str]
+        self,
+        role: Role,
+        *,
+        expected_peer: PeerId | None,
+        muxers: Sequence[str],
+        certhashes: Sequence[bytes] = (),
     ) -> NoiseHandshake:
-        """Begin a handshake. CLIENT is Noise's initiator; see `carrick.interfaces.Security`."""
+        """Begin a handshake. CLIENT is Noise's initiator; see `carrick.interfaces.Security`.
+
+        Args:
+            certhashes: multihashes of our WebTransport certificates, to be confirmed by it.
+        """
         return NoiseHandshake(
             role,
             static=self._static,
             payload=self._payload,
             expected_peer=expected_peer,
             muxers=muxers,
+            certhashes=certhashes,
             keylog=self._keylog,
         )

@@ -14,7 +14,7 @@ from carrick.transports.security.noise.payload import (
     MAX_PAYLOAD,
     PeerPayload,
     open_payload,
-    with_muxers,
+    with_extensions,
 )
 from carrick.transports.security.noise.records import LENGTH_BYTES, TAG_BYTES, NoiseRecords
 from carrick.transports.security.noise.xx import KEY_BYTES, XX, StaticKey
@@ -35,6 +35,7 @@ class NoiseHandshake:
 
     Args:
         payload: our signed payload, without extensions.
+        certhashes: multihashes of our WebTransport certificates.
         keylog: gets one line with the keys of the connection; see `Noise`.
     """
 
@@ -46,11 +47,12 @@ class NoiseHandshake:
         payload: bytes,
         expected_peer: PeerId | None,
         muxers: Sequence[str],
+        certhashes: Sequence[bytes] = (),
         keylog: Callable[[str], None] | None = None,
     ) -> None:
         self._role = role
         self._xx = XX(static, initiator=role is Role.CLIENT)
-        self._payload = with_muxers(payload, muxers)
+        self._payload = with_extensions(payload, muxers, certhashes)
         self._expected_peer = expected_peer
         self._muxers = tuple(muxers)
         self._keylog = keylog

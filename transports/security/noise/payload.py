@@ -40,11 +40,16 @@ def signed_payload(key: PrivateKey, static_public: bytes) -> bytes:
     ).SerializeToString()
 
 
-def with_muxers(payload: bytes, muxers: Sequence[str]) -> bytes:
-    """`payload` with our muxers, best first; joined protobuf messages are merged by the reader."""
-    if not muxers:
+def with_extensions(
+    payload: bytes, muxers: Sequence[str], certhashes: Sequence[bytes] = ()
+) -> bytes:
+    """`payload` with our muxers, best first, and the hashes of our WebTransport certificates.
+
+    Joined protobuf messages are merged by the reader.
+    """
+    if not muxers and not certhashes:
         return payload
-    extensions = NoiseExtensions(stream_muxers=muxers)
+    extensions = NoiseExtensions(stream_muxers=muxers, webtransport_certhashes=certhashes)
     return payload + NoiseHandshakePayload(extensions=extensions).SerializeToString()
 
 

@@ -11,10 +11,11 @@ import click
 import trio
 
 from carrick import Host, HostBuilder
+from carrick.addressing import tcp_endpoint
 from carrick.cli.node import NodeOptions, make_builder, node_options
 from carrick.cli.options import Command, Settings
 from carrick.cli.output import Output
-from carrick.errors import ListenError
+from carrick.errors import ListenError, UnsupportedAddress
 from carrick.network.events import ConnectionClosed, ConnectionOpened, ConnectionRefused
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ __all__ = ["command"]
 
 DEFAULT_ADDRESS = "/ip4/0.0.0.0/tcp/0"
 DEFAULT_ADDRESS_6 = "/ip6/::/tcp/0"  # left out where there is no IPv6
+QUIC_ADDRESSES = ("/ip4/0.0.0.0", "/ip6/::")  # at the port of TCP, where that is free
 
 _log = logging.getLogger("carrick.cli")
 
@@ -35,7 +37,7 @@ _log = logging.getLogger("carrick.cli")
     multiple=True,
     metavar="MADDR",
     envvar="CARRICK_LISTEN",
-    help="Where to listen; repeatable. Default: any free TCP port of all interfaces.",
+    help="Where to listen; repeatable. Default: TCP and QUIC, on all interfaces, any free port.",
 )
 @click.option(
     "--announce",
@@ -107,6 +109,7 @@ async def _serve(
             async with builder.open() as host:
                 if also_ipv6:
                     await _listen_ipv6(host)
+                    await _listen_quic(host)
                 nursery.start_soon(_log_connections, host)
                 addresses = [str(address) for address in host.addresses]
                 fields: dict[str, Any] = {"id": host.id, "addresses": addresses}
@@ -131,6 +134,20 @@ async def _listen_ipv6(host: Host) -> None:
         await host.listen(DEFAULT_ADDRESS_6)
     except ListenError as error:
         _log.info("no IPv6: %s", error)
+
+
+async def _listen_quic(host: Host) -> None:
+    """Listen on QUIC too, at the port number that TCP has; in a private network there is none."""
+    ports = [
+        endpoint[1] for each in host.swarm.listen_addresses if (endpoint := tcp_endpoint(each))
+    ]
+    for where, port in zip(QUIC_ADDRESSES, ports, strict=False):
+        for number in (port, 0):
+            try:
+                await host.listen(f"{where}/udp/{number}/quic-v1")
+                break
+            except (ListenError, UnsupportedAddress) as error:
+                _log.info("no QUIC: %s", error)
 
 
 async def _serve_metrics(
