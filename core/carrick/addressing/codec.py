@@ -86,7 +86,7 @@ def parse_address(text: str) -> Multiaddr:
     if len(text) > MAX_TEXT:
         raise InvalidAddress(f"an address of {len(text)} characters; at most {MAX_TEXT} are read")
     try:
-        return Multiaddr(_encode(text))
+        return _parse(text)
     except InvalidAddress as error:
         error.address = repr(text if len(text) <= 200 else text[:200] + "…")
         raise
@@ -142,6 +142,11 @@ def encode_part(name: str, value: str | None) -> bytes:
         raise InvalidAddress(f"{value[:80]!r} is no value of /{name}; write it {canonical!r}")
     length = b"" if kind.size is not None else encode_varint(len(encoded))
     return kind.prefix + length + encoded
+
+
+@lru_cache(128)
+def _parse(text: str) -> Multiaddr:
+    return Multiaddr(_encode(text))
 
 
 @lru_cache(CACHE_SIZE)
@@ -238,6 +243,10 @@ def _encode_value(kind: _Kind, codec: CodecBase, text: str) -> bytes:
                 return PeerId.parse(text).to_bytes()
             except InvalidPeerId as error:
                 raise InvalidAddress(error.message) from error
+        case "tcp" | "udp":
+            return int(text).to_bytes(2, "big")
+        case "ip4":
+            return ipaddress.IPv4Address(text).packed
         case "ip6":
             # The library reads more than the standard forms, among them plain numbers.
             if "%" in text:
@@ -264,6 +273,10 @@ def _decode_value(kind: _Kind, codec: CodecBase, data: bytes) -> str:
                 return str(PeerId(data))
             except InvalidPeerId as error:
                 raise InvalidAddress(error.message) from error
+        case "tcp" | "udp":
+            return str(int.from_bytes(data, "big"))
+        case "ip4":
+            return ".".join(map(str, data))
         case "unix":
             path = data.decode()
             bare = path.strip("/")

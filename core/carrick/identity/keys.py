@@ -8,7 +8,8 @@ refused, because the peer id is a hash of these bytes.
 from __future__ import annotations
 
 import enum
-from functools import cached_property
+from functools import cached_property, lru_cache
+from hashlib import sha256
 
 from cryptography.exceptions import InvalidSignature as _WrongSignature
 
@@ -24,6 +25,11 @@ __all__ = ["MAX_KEY_SIZE", "KeyType", "PrivateKey", "PublicKey"]
 MAX_KEY_SIZE = 8192
 """The longest key protobuf that is looked at, in bytes; an RSA private key of 8192 bits has
 about 4700."""
+
+
+_REMEMBERED = 1024  # public keys, and good signatures: at most 2 KiB each
+_good: dict[tuple[PublicKey, bytes, bytes], None] = {}
+"""Signatures that were good: key, SHA-256 of what is signed, signature; the oldest first."""
 
 
 class KeyType(enum.IntEnum):
@@ -59,15 +65,7 @@ class PublicKey:
             InvalidKey: malformed, of an unknown type, not in its one encoding, or an RSA key
                 outside 2048 to 8192 bits.
         """
-        protobuf = _bounded(data)
-        type, body = _decode(protobuf)
-        try:
-            key = cls(type, _ALGORITHMS[type].decode_public(body))
-        except ValueError as error:
-            raise InvalidKey(f"{type.name} public key refused: {error}") from error
-        if key._protobuf != protobuf:
-            raise InvalidKey(f"{type.name} public key is not in its canonical encoding")
-        return key
+        return _public_key(_bounded(data))
 
     @property
     def type(self) -> KeyType:
@@ -81,13 +79,21 @@ class PublicKey:
     def verify(self, data: bytes, signature: bytes) -> None:
         """Check that `signature` was made over `data` with the private key.
 
+        What was found good lately is known to be good: peers that are met again show the same.
+
         Raises:
             InvalidSignature: it was not.
         """
+        checked = (self, sha256(data).digest(), signature)
+        if checked in _good:
+            return
         try:
             self._verifier.verify(data, signature)
         except (_WrongSignature, ValueError) as error:
             raise InvalidSignature(f"wrong {self._type.name} signature") from error
+        if len(_good) >= _REMEMBERED:
+            del _good[next(iter(_good))]
+        _good[checked] = None
 
     def to_protobuf(self) -> bytes:
         """The `PublicKey` message, always the same bytes."""
@@ -168,6 +174,18 @@ class PrivateKey:
 
     def __repr__(self) -> str:
         return f"<PrivateKey {self.type.name} of {self.peer_id}>"
+
+
+@lru_cache(_REMEMBERED)
+def _public_key(protobuf: bytes) -> PublicKey:
+    type, body = _decode(protobuf)
+    try:
+        key = PublicKey(type, _ALGORITHMS[type].decode_public(body))
+    except ValueError as error:
+        raise InvalidKey(f"{type.name} public key refused: {error}") from error
+    if key.to_protobuf() != protobuf:
+        raise InvalidKey(f"{type.name} public key is not in its canonical encoding")
+    return key
 
 
 def _encode(type: KeyType, body: bytes) -> bytes:
