@@ -109,7 +109,8 @@ class Entry:
         if self.addresses:
             self.addresses = dict(self.current(now, connected))
         self._limit_addresses(limit)
-        self.measure()
+        if not connected:  # only those of peers that are not connected are accounted for
+            self.measure()
 
     def disconnect(self, now: float, bounds: Bounds) -> None:
         """The peer's connection has ended."""

@@ -232,15 +232,16 @@ class PeerBook:
 
     def _update(self, peer: PeerId, entry: Entry) -> None:
         """Put `entry` in its place, within the bounds, after whatever was done to it."""
-        if peer in self._entries:
+        connected = peer in self._connected
+        if not connected and peer in self._entries:
             self._take_out(peer)
-        entry.trim(self._clock(), peer in self._connected, self._bounds)
+        entry.trim(self._clock(), connected, self._bounds)
         if entry.empty:
-            self._changed(peer)
-            return
-        self._put(peer, entry)
+            self._entries.pop(peer, None)
+        else:
+            self._put(peer, entry)
         self._changed(peer)
-        if peer not in self._connected:
+        if not connected:
             self._make_room(peer)
 
     def _put(self, peer: PeerId, entry: Entry) -> None:

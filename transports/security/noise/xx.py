@@ -113,7 +113,7 @@ class XX:
         return _MESSAGES[self._turn - 1]
 
     def _exchange(self, token: str) -> None:
-        ours, theirs = token if self._initiator else reversed(token)
+        ours, theirs = tuple(token if self._initiator else reversed(token))
         peer = X25519PublicKey.from_public_bytes(self._theirs[theirs])
         try:
             secret = self._ours[ours].private.exchange(peer)
