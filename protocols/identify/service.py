@@ -119,7 +119,8 @@ class Identify:
             StreamReset, ConnectionClosed, ResourceLimitExceeded.
         """
         with _deadline(self.options.timeout, connection):
-            stream = await connection.open_stream(ID)
+            # Whoever does not speak it shows that with the first receive.
+            stream = await connection.open_stream(ID, lazy=True)
             info, accepted = await self._receive(stream)
             await stream.aclose()
         self._learn(connection, info, accepted, pushed=False)

@@ -64,6 +64,7 @@ class Connection:
         self.reservation = reservation
         self._swarm = swarm
         self._streams: set[Stream] = set()
+        self._at_end: list[Callable[[Connection], None]] = []
         self.nursery: trio.Nursery | None = None
         """Set by the swarm while the connection is carried."""
 
@@ -223,6 +224,19 @@ class Connection:
         return True
 
     # --- ending -----------------------------------------------------------------------------------
+
+    def call_at_end(self, function: Callable[[Connection], None]) -> None:
+        """Call `function` when the connection has ended; at once if it has."""
+        if self.ended.is_set():
+            function(self)
+        else:
+            self._at_end.append(function)
+
+    def mark_ended(self) -> None:
+        """The connection has given back what it held. For the swarm."""
+        self.ended.set()
+        for function in self._at_end:
+            function(self)
 
     async def aclose(self, code: int = 0, *, reason: str = "closed by us") -> None:
         """Tell the peer, flush for at most a second, end. Idempotent."""

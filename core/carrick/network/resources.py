@@ -10,6 +10,7 @@ Scopes that are keyed by something remote exist only while something is charged 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Self
 
 from carrick.addressing import IPAddress
@@ -35,6 +36,11 @@ _STREAM: dict[Direction, Charge] = {
 }
 _CONNECTION: Charge = ((Kind.CONNECTIONS, 1), (Kind.MEMORY, CONNECTION_MEMORY))
 _INBOUND: Charge = ((Kind.CONNECTIONS_INBOUND, 1),)
+
+
+@lru_cache(256)
+def _inbound_streams(limit: str, maximum: int) -> Maxima:
+    return Maxima({Kind.STREAMS_INBOUND: (limit, maximum)})
 
 
 class _Reservation:
@@ -79,32 +85,10 @@ class ConnectionReservation(_Reservation):
         self, manager: ResourceManager, direction: Direction, slot: AddressSlot | None
     ) -> None:
         super().__init__()
-        limits = manager.limits
         self.direction = direction
         self.peer: PeerId | None = None
-        self.scope = Scope(
-            "connection",
-            {
-                Kind.STREAMS_INBOUND: (
-                    "streams_inbound_per_connection",
-                    limits.streams_inbound_per_connection,
-                ),
-                Kind.STREAMS: ("streams_per_connection", limits.streams_per_connection),
-                Kind.MEMORY: (
-                    "memory_per_connection",
-                    limits.memory_per_connection + CONNECTION_MEMORY,
-                ),
-            },
-        )
-        self.pending_streams = Scope(
-            "connection",
-            {
-                Kind.STREAMS_INBOUND: (
-                    "streams_pending_per_connection",
-                    limits.streams_pending_per_connection,
-                )
-            },
-        )
+        self.scope = Scope("connection", manager.connection_maxima)
+        self.pending_streams = Scope("connection", manager.pending_maxima)
         self.budget = MemoryBudget(manager, self)
         self._manager = manager
         self._slot = slot
@@ -282,27 +266,57 @@ class ResourceManager:
         self.addresses = AddressAdmission(limits)
         self.system = Scope(
             "system",
-            {
-                Kind.CONNECTIONS: ("connections", limits.connections),
-                Kind.CONNECTIONS_INBOUND: ("connections_inbound", limits.connections_inbound),
-                Kind.STREAMS: ("streams", limits.streams),
-                Kind.STREAMS_INBOUND: ("streams_inbound", limits.streams_inbound),
-                Kind.MEMORY: ("memory", limits.memory),
-            },
+            Maxima(
+                {
+                    Kind.CONNECTIONS: ("connections", limits.connections),
+                    Kind.CONNECTIONS_INBOUND: ("connections_inbound", limits.connections_inbound),
+                    Kind.STREAMS: ("streams", limits.streams),
+                    Kind.STREAMS_INBOUND: ("streams_inbound", limits.streams_inbound),
+                    Kind.MEMORY: ("memory", limits.memory),
+                }
+            ),
         )
         self.transient = Scope(
             "transient",
-            {
-                Kind.CONNECTIONS_INBOUND: ("connections_pending", limits.connections_pending),
-                Kind.STREAMS_INBOUND: ("streams_pending", limits.streams_pending),
-            },
+            Maxima(
+                {
+                    Kind.CONNECTIONS_INBOUND: ("connections_pending", limits.connections_pending),
+                    Kind.STREAMS_INBOUND: ("streams_pending", limits.streams_pending),
+                }
+            ),
         )
-        self._peer_maxima: Maxima = {
-            Kind.CONNECTIONS: ("connections_per_peer", limits.connections_per_peer),
-            Kind.STREAMS_INBOUND: ("streams_inbound_per_peer", limits.streams_inbound_per_peer),
-            Kind.STREAMS_OUTBOUND: ("streams_outbound_per_peer", limits.streams_outbound_per_peer),
-            Kind.MEMORY: ("memory_per_peer", limits.memory_per_peer),
-        }
+        self.connection_maxima = Maxima(
+            {
+                Kind.STREAMS_INBOUND: (
+                    "streams_inbound_per_connection",
+                    limits.streams_inbound_per_connection,
+                ),
+                Kind.STREAMS: ("streams_per_connection", limits.streams_per_connection),
+                Kind.MEMORY: (
+                    "memory_per_connection",
+                    limits.memory_per_connection + CONNECTION_MEMORY,
+                ),
+            }
+        )
+        self.pending_maxima = Maxima(
+            {
+                Kind.STREAMS_INBOUND: (
+                    "streams_pending_per_connection",
+                    limits.streams_pending_per_connection,
+                )
+            }
+        )
+        self._peer_maxima = Maxima(
+            {
+                Kind.CONNECTIONS: ("connections_per_peer", limits.connections_per_peer),
+                Kind.STREAMS_INBOUND: ("streams_inbound_per_peer", limits.streams_inbound_per_peer),
+                Kind.STREAMS_OUTBOUND: (
+                    "streams_outbound_per_peer",
+                    limits.streams_outbound_per_peer,
+                ),
+                Kind.MEMORY: ("memory_per_peer", limits.memory_per_peer),
+            }
+        )
         self._peers: dict[Hashable, Scope] = {}
         self._protocols: dict[Hashable, Scope] = {}
         self._protocol_peers: dict[Hashable, Scope] = {}
@@ -392,7 +406,7 @@ class ResourceManager:
         scope = home.get(key)
         if scope is None:
             value = getattr(self.limits, limit) if maximum is None else maximum
-            scope = Scope(label, {Kind.STREAMS_INBOUND: (limit, value)}, home, key)
+            scope = Scope(label, _inbound_streams(limit, value), home, key)
         return scope
 
     def stat(self) -> dict[str, dict[str, int]]:

@@ -76,7 +76,7 @@ class ConnectionServer:
                 connection.reservation.release()
                 connection.announced.set()
                 self._ended(connection)
-                connection.ended.set()
+                connection.mark_ended()
                 # The streams have ended; a handler may still finish what it does with them.
                 nursery.cancel_scope.deadline = trio.current_time() + self._limits.close_timeout
 

@@ -6,8 +6,8 @@ Authentication".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from carrick.errors import HandshakeError, IdentityError, ProtocolError
 from carrick.identity import PrivateKey, PublicKey
@@ -40,7 +40,8 @@ def signed_payload(key: PrivateKey, static_public: bytes) -> bytes:
     ).SerializeToString()
 
 
-def with_muxers(payload: bytes, muxers: Sequence[str]) -> bytes:
+@lru_cache(64)
+def with_muxers(payload: bytes, muxers: tuple[str, ...]) -> bytes:
     """`payload` with our muxers, best first; joined protobuf messages are merged by the reader."""
     if not muxers:
         return payload
