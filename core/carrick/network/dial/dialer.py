@@ -83,7 +83,7 @@ class Dialer:
         self._admit = admit
         self._dials: dict[object, _PeerDial] = {}
         """By peer; those of anybody by themselves."""
-        self._limiter = trio.CapacityLimiter(self.limits.dials)
+        self._places = trio.Semaphore(self.limits.dials)
         self._nursery: trio.Nursery | None = None
         self._log = LimitedLog(logging.getLogger("carrick.network"))
 
@@ -155,7 +155,8 @@ class Dialer:
         timeout = limits.dial_timeout_private if near else limits.dial_timeout
         connection: Connection | None = None
         with scope:
-            async with self._limiter:
+            await self._acquire_place()
+            try:
                 scope.deadline = trio.current_time() + timeout
                 reservation = self._resources.open_connection(Direction.OUTBOUND)
                 try:
@@ -167,9 +168,18 @@ class Dialer:
                     if connection is None:
                         reservation.release()
                     self.black_holes.record(address, connection is not None)
+            finally:
+                self._places.release()
         if connection is None and trio.current_time() >= scope.deadline:
             raise PeerTimeout(f"no answer within {timeout:g} s")
         return connection
+
+    async def _acquire_place(self) -> None:
+        """One of the places for dials; no checkpoint if one is free."""
+        try:
+            self._places.acquire_nowait()
+        except trio.WouldBlock:
+            await self._places.acquire()
 
     async def _take(
         self, muxed: MuxedConnection, peer: PeerId | None, reservation: ConnectionReservation
