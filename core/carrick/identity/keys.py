@@ -8,13 +8,14 @@ refused, because the peer id is a hash of these bytes.
 from __future__ import annotations
 
 import enum
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from hashlib import sha256
+from importlib import import_module
 
 from cryptography.exceptions import InvalidSignature as _WrongSignature
 
 from carrick.errors import InvalidKey, InvalidSignature
-from carrick.identity.algorithms import ECDSA, ED25519, RSA, SECP256K1, Signer, Verifier
+from carrick.identity.algorithms.base import Algorithm, Signer, Verifier
 from carrick.identity.peer_id import PeerId
 from carrick.identity.varint import read_varint
 from carrick.interfaces import Buffer
@@ -41,12 +42,13 @@ class KeyType(enum.IntEnum):
     ECDSA = 3
 
 
-_ALGORITHMS = {
-    KeyType.RSA: RSA,
-    KeyType.ED25519: ED25519,
-    KeyType.SECP256K1: SECP256K1,
-    KeyType.ECDSA: ECDSA,
-}
+@cache
+def _algorithm(type: KeyType) -> Algorithm:
+    """Imported when a key of the type is met: all but Ed25519 are rare, and take long to import."""
+    module = import_module(f"carrick.identity.algorithms.{type.name.lower()}")
+    algorithm = getattr(module, type.name)
+    assert isinstance(algorithm, Algorithm)
+    return algorithm
 
 
 class PublicKey:
@@ -129,7 +131,7 @@ class PrivateKey:
         """
         try:
             type = KeyType(type)
-            return cls(type, _ALGORITHMS[type].generate(bits))
+            return cls(type, _algorithm(type).generate(bits))
         except ValueError as error:
             raise InvalidKey(str(error)) from error
 
@@ -142,7 +144,7 @@ class PrivateKey:
         """
         type, body = _decode(_bounded(data))
         try:
-            return cls(type, _ALGORITHMS[type].decode_private(body))
+            return cls(type, _algorithm(type).decode_private(body))
         except ValueError as error:
             raise InvalidKey(f"{type.name} private key refused: {error}") from error
 
@@ -180,7 +182,7 @@ class PrivateKey:
 def _public_key(protobuf: bytes) -> PublicKey:
     type, body = _decode(protobuf)
     try:
-        key = PublicKey(type, _ALGORITHMS[type].decode_public(body))
+        key = PublicKey(type, _algorithm(type).decode_public(body))
     except ValueError as error:
         raise InvalidKey(f"{type.name} public key refused: {error}") from error
     if key.to_protobuf() != protobuf:

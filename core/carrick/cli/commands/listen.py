@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 from collections.abc import AsyncIterator
@@ -11,6 +12,7 @@ import click
 import trio
 
 from carrick import Host, HostBuilder
+from carrick.addressing import address_text
 from carrick.cli.node import NodeOptions, make_builder, node_options
 from carrick.cli.options import Command, Settings
 from carrick.cli.output import Output
@@ -108,7 +110,7 @@ async def _serve(
                 if also_ipv6:
                     await _listen_ipv6(host)
                 nursery.start_soon(_log_connections, host)
-                addresses = [str(address) for address in host.addresses]
+                addresses = [address_text(address) for address in host.addresses]
                 fields: dict[str, Any] = {"id": host.id, "addresses": addresses}
                 output = Output(settings, "listen")
                 if metrics is not None:
@@ -116,6 +118,7 @@ async def _serve(
                     output.note(f"metrics at {fields['metrics']}")
                 output.result(fields, "\n".join(addresses))
                 output.note(f"{host.id} listens; Ctrl-C to stop")
+                gc.freeze()  # what a start leaves behind stays: no collection looks at it again
                 await trio.sleep_forever()
 
 
