@@ -28,18 +28,18 @@ class ByteStream(trio.abc.HalfCloseableStream):
         "_closed",
         "_connection",
         "_core",
-        "_readers",
+        "_reader",
         "_receiving",
         "_sending",
         "_sent_eof",
-        "_writers",
+        "_writer",
     )
 
     def __init__(self, connection: ByteStreamConnection, core: MuxerStream) -> None:
         self._connection = connection
         self._core = core
-        self._readers = trio.lowlevel.ParkingLot()
-        self._writers = trio.lowlevel.ParkingLot()
+        self._reader: trio.lowlevel.Task | None = None  # who waits for bytes
+        self._writer: trio.lowlevel.Task | None = None  # who waits until its bytes are sealed
         self._sending = False
         self._receiving = False
         self._sent_eof = False
@@ -54,12 +54,43 @@ class ByteStream(trio.abc.HalfCloseableStream):
     def direction(self) -> Direction:
         return Direction.INBOUND if self._core.inbound else Direction.OUTBOUND
 
-    def wake(self) -> None:
-        """The muxer changed the stream's state: let whoever waits look again."""
-        if self._readers:
-            self._readers.unpark_all()
-        if self._writers:
-            self._writers.unpark_all()
+    def wake(self) -> int:
+        """The muxer changed the stream's state: let whom it concerns look again.
+
+        Returns:
+            How many tasks that are.
+        """
+        core = self._core
+        woken = 0
+        if (reader := self._reader) is not None and (
+            core.received or core.remote_closed or core.reset_code is not None or self._closed
+        ):
+            self._reader = None
+            trio.lowlevel.reschedule(reader)
+            woken = 1
+        if (writer := self._writer) is not None:
+            self._writer = None
+            trio.lowlevel.reschedule(writer)
+            woken += 1
+        return woken
+
+    async def _sleep_reading(self) -> None:
+        """Sleep until `wake` has something for the reader."""
+        self._reader = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(self._stop_reading)
+
+    def _stop_reading(self, _: object) -> trio.lowlevel.Abort:
+        self._reader = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    async def _sleep_writing(self) -> None:
+        """Sleep until `wake`."""
+        self._writer = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(self._stop_writing)
+
+    def _stop_writing(self, _: object) -> trio.lowlevel.Abort:
+        self._writer = None
+        return trio.lowlevel.Abort.SUCCEEDED
 
     # --- sending --------------------------------------------------------------------------------
 
@@ -81,11 +112,15 @@ class ByteStream(trio.abc.HalfCloseableStream):
             core = self._core
             core.write(view)
             try:
-                # Other tasks of this tick queue their bytes too; the first one here sends for all.
-                await trio.lowlevel.cancel_shielded_checkpoint()
-                self._connection.flush()
+                if self._connection.crowded:
+                    # Others queue their bytes in this tick too: the first one here sends for all.
+                    await trio.lowlevel.cancel_shielded_checkpoint()
+                    self._connection.flush()
+                else:
+                    self._connection.flush()
+                    await trio.lowlevel.cancel_shielded_checkpoint()
                 while core.pending:
-                    await self._writers.park()
+                    await self._sleep_writing()
             except BaseException:
                 if core.cancel_write() < len(view):
                     self.reset()  # a part of it left: the peer must not take it for the whole
@@ -103,7 +138,7 @@ class ByteStream(trio.abc.HalfCloseableStream):
             await trio.lowlevel.checkpoint()
             self._check_sendable()
             while not self._core.may_send:
-                await self._writers.park()
+                await self._sleep_writing()
                 self._check_sendable()
         finally:
             self._sending = False
@@ -159,19 +194,22 @@ class ByteStream(trio.abc.HalfCloseableStream):
             raise trio.BusyResourceError("another task is receiving from this stream")
         self._receiving = True
         try:
-            await trio.lowlevel.checkpoint()
             core = self._core
-            while not core.received:
+            if not core.received:
                 # What the peer must see before it can answer; it may also end the connection.
                 self._connection.flush()
-                if self._closed:
-                    raise trio.ClosedResourceError("the stream was closed")
-                if core.remote_closed:
-                    return
-                self._check_alive()
-                await self._readers.park()
+            slept = False
+            while not (
+                core.received or core.remote_closed or core.reset_code is not None or self._closed
+            ):
+                await self._sleep_reading()
+                slept = True
+            if not slept:
+                await trio.lowlevel.checkpoint()
             if self._closed:
                 raise trio.ClosedResourceError("the stream was closed")
+            if not (core.received or core.remote_closed):
+                self._check_alive()
         finally:
             self._receiving = False
 
@@ -187,7 +225,7 @@ class ByteStream(trio.abc.HalfCloseableStream):
                 if not self._sent_eof:
                     self._core.close_write()
                 self._core.close_read()
-            self._connection.flush()
+            self._connection.flush_soon()
             self.wake()
         await trio.lowlevel.checkpoint()
 
