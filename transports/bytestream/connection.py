@@ -250,7 +250,11 @@ class ByteStreamConnection:
             muxer.tick(trio.current_time())
             muxer.feed(self._early)
             self._early = b""
-        self._open(memoryview(self._tail), 0, len(self._tail))
+        if self._tail:
+            self._open(memoryview(self._tail), 0, len(self._tail))
+        else:
+            muxer.tick(trio.current_time())
+            self._wake()  # what the muxer has to say rides with the first bytes; or the pump sends it
         handled = 0
         while True:
             if muxer.overloaded:
