@@ -254,7 +254,7 @@ class ByteStreamConnection:
             self._open(memoryview(self._tail), 0, len(self._tail))
         else:
             muxer.tick(trio.current_time())
-            self._wake()  # what the muxer has to say rides with the first bytes; or the pump sends it
+            self._wake()  # what the muxer has to say rides with the first bytes, or the pump has it
         handled = 0
         while True:
             if muxer.overloaded:
