@@ -18,7 +18,7 @@ from carrick.host import Announcement, Host, Service
 from carrick.identity import PrivateKey, load_key
 from carrick.interfaces import Security, Transport
 from carrick.network import ConnectionGater, EventBus, Limits, StreamHandler, Swarm
-from carrick.peerstore import MemoryPeerstore, Peerstore, SqlitePeerstore
+from carrick.peerstore import MemoryPeerstore, Peerstore
 from carrick.transports.bytestream import MuxerFactory, Upgrader
 
 if TYPE_CHECKING:
@@ -252,6 +252,8 @@ class HostBuilder:
         if self._peerstore is None:
             return MemoryPeerstore()
         if isinstance(self._peerstore, str | os.PathLike):
+            from carrick.peerstore import SqlitePeerstore
+
             return SqlitePeerstore(self._peerstore)
         return self._peerstore
 

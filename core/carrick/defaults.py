@@ -5,7 +5,7 @@ Each entry says where a part is; it is imported only when a host that uses it is
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import random
 
     from carrick.host import Service
-    from carrick.identity import PrivateKey
-    from carrick.interfaces import Budget, Muxer, Role, Security, Transport
+    from carrick.identity import PeerId, PrivateKey
+    from carrick.interfaces import Budget, Handshake, Muxer, Role, Security, Transport
     from carrick.network import Limits
     from carrick.transports.bytestream import MuxerFactory, Upgrader
     from carrick.transports.quic import EndpointPool
@@ -96,10 +96,29 @@ def security_by_name(name: str, key: PrivateKey, keylog: Callable[[str], None] |
 
         return Noise(key, keylog=keylog)
     if name == "tls":
+        return _LazyTls(key, keylog)
+    raise _unknown("security protocol", name, ("noise", "tls"))
+
+
+class _LazyTls:
+    """TLS, imported when the first connection takes it: that needs some 50 ms, and few do."""
+
+    id = "/tls/1.0.0"
+
+    def __init__(self, key: PrivateKey, keylog: Callable[[str], None] | None) -> None:
+        self._key = key
+        self._keylog = keylog
+
+    def handshake(
+        self, role: Role, *, expected_peer: PeerId | None, muxers: Sequence[str]
+    ) -> Handshake:
+        return self._tls.handshake(role, expected_peer=expected_peer, muxers=muxers)
+
+    @cached_property
+    def _tls(self) -> Security:
         from carrick.transports.security.tls import Tls
 
-        return Tls(key, keylog=keylog)
-    raise _unknown("security protocol", name, ("noise", "tls"))
+        return Tls(self._key, keylog=self._keylog)
 
 
 def muxer_by_name(

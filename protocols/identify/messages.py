@@ -19,7 +19,7 @@ from carrick.protocols.identify.pb.identify_pb2 import Identify as _Message
 from carrick.transports.multistream import check_protocol
 from carrick.wire import encode_varint, parse_message
 
-__all__ = ["Info", "MessageReader", "decode_addresses", "encode_messages"]
+__all__ = ["Info", "MessageReader", "decode_addresses", "encode_messages", "encode_observed"]
 
 MAX_MESSAGE = 8 * 1024  # bytes of one received message; go's id.go, signedIDSize
 MAX_MESSAGES = 10  # received; id.go, maxMessages
@@ -55,8 +55,10 @@ class Info:
     signed_record: bytes | None = None
 
 
-def encode_messages(info: Info) -> list[bytes]:
+def encode_messages(info: Info, *, spare: int = 0) -> list[bytes]:
     """The messages that say `info`, each of at most 4 KiB, at most nine of them.
+
+    `spare` bytes of the first are left free, for a field that is appended to it.
 
     The first holds all that fits: implementations other than go read only that one. What does not
     fit into nine messages is left out. The signed record, which cannot be cut, goes into the first
@@ -75,7 +77,7 @@ def encode_messages(info: Info) -> list[bytes]:
     if info.agent_version is not None:
         head.agent_version = _version(info.agent_version)
     messages = [head]
-    room = MAX_SENT_MESSAGE - head.ByteSize()
+    room = MAX_SENT_MESSAGE - head.ByteSize() - spare
     values = [(True, name.encode()) for name in info.protocols]
     values += [(False, address.to_bytes()) for address in info.listen_addresses]
     most = MAX_SENT_MESSAGES - (info.signed_record is not None)
@@ -96,6 +98,12 @@ def encode_messages(info: Info) -> list[bytes]:
     if any(len(message) > MAX_SENT_MESSAGE for message in encoded):
         raise ValueError(f"a value does not fit into an identify message of {MAX_SENT_MESSAGE} B")
     return encoded
+
+
+def encode_observed(address: Multiaddr) -> bytes:
+    """The field that tells a peer where we see it; appended to a message it becomes a part of it,
+    as with every protobuf message."""
+    return _Message(observed_address=address.to_bytes()).SerializeToString()
 
 
 class MessageReader:

@@ -7,7 +7,13 @@ from collections.abc import Sequence
 from carrick.addressing import Multiaddr
 from carrick.errors import InvalidEnvelope
 from carrick.identity import PeerRecord, PrivateKey
-from carrick.protocols.identify.messages import MAX_SENT_MESSAGE, Info
+from carrick.protocols.identify.messages import (
+    MAX_SENT_MESSAGE,
+    Info,
+    encode_messages,
+    encode_observed,
+)
+from carrick.wire import encode_frame
 
 __all__ = ["OwnInfo"]
 
@@ -16,7 +22,7 @@ _MAX_AUDIENCES = 8  # peers on this host, on our network and elsewhere are told 
 
 
 class OwnInfo:
-    """Makes our identify information, with a signed record that is sealed once and kept.
+    """Makes our identify information, and keeps what it sealed and encoded until that changes.
 
     Args:
         started: the record's first sequence number; must be higher than at any earlier start of
@@ -32,12 +38,34 @@ class OwnInfo:
         self._sequence = started
         self._all: tuple[Multiaddr, ...] = ()
         self._records: dict[tuple[Multiaddr, ...], bytes | None] = {}
+        self._encoded: dict[tuple[object, ...], tuple[bytes, bytes]] = {}
+
+    def encoded(
+        self,
+        protocols: tuple[str, ...],
+        addresses: tuple[Multiaddr, ...],
+        observed: Multiaddr,
+        *,
+        every_address: Sequence[Multiaddr],
+    ) -> bytes:
+        """`info` as it goes over the wire. Only the observed address differs from peer to peer."""
+        self._renew(every_address)
+        field = encode_observed(observed)
+        audience = (protocols, addresses, len(field))
+        if audience not in self._encoded:
+            if len(self._encoded) >= _MAX_AUDIENCES:
+                self._encoded.clear()
+            info = self.info(protocols, addresses, None, every_address=every_address)
+            first, *rest = encode_messages(info, spare=len(field))
+            self._encoded[audience] = first, b"".join(map(encode_frame, rest))
+        head, tail = self._encoded[audience]
+        return encode_frame(head + field) + tail
 
     def info(
         self,
         protocols: Sequence[str],
         addresses: Sequence[Multiaddr],
-        observed: Multiaddr,
+        observed: Multiaddr | None,
         *,
         every_address: Sequence[Multiaddr],
     ) -> Info:
@@ -48,10 +76,7 @@ class OwnInfo:
             observed: where we see it.
             every_address: all of ours; when they change, records are sealed anew.
         """
-        if self._all != tuple(every_address):
-            # An old record must not come back with its old number when old addresses do.
-            self._all = tuple(every_address)
-            self._records.clear()
+        self._renew(every_address)
         return Info(
             public_key=self._key.public_key,
             protocol_version=self._protocol_version,
@@ -61,6 +86,13 @@ class OwnInfo:
             observed_address=observed,
             signed_record=self._record(tuple(addresses)),
         )
+
+    def _renew(self, every_address: Sequence[Multiaddr]) -> None:
+        """An old record must not come back with its old number when old addresses do."""
+        if self._all != tuple(every_address):
+            self._all = tuple(every_address)
+            self._records.clear()
+            self._encoded.clear()
 
     def _record(self, addresses: tuple[Multiaddr, ...]) -> bytes | None:
         if addresses not in self._records:

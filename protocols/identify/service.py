@@ -26,15 +26,9 @@ from carrick.protocols.identify.events import (
     PeerIdentified,
     PeerUpdated,
 )
-from carrick.protocols.identify.messages import (
-    MAX_MESSAGE,
-    Info,
-    MessageReader,
-    encode_messages,
-)
+from carrick.protocols.identify.messages import MAX_MESSAGE, Info, MessageReader
 from carrick.protocols.identify.own import OwnInfo
 from carrick.protocols.identify.rates import PushRates
-from carrick.wire import encode_frame
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
@@ -170,10 +164,9 @@ class Identify:
     def _messages_for(self, connection: Connection) -> bytes:
         remote = connection.remote_address
         own = self._host.own_addresses
-        info = self._own.info(
+        return self._own.encoded(
             self._host.protocols, own.for_peer_at(remote), remote, every_address=own.all()
         )
-        return b"".join(encode_frame(message) for message in encode_messages(info))
 
     # --- pushes -----------------------------------------------------------------------------------
 
@@ -251,7 +244,7 @@ class Identify:
         return bare if bare and named in (None, self._host.id) else None
 
     def _state(self) -> tuple[frozenset[str], tuple[Multiaddr, ...]]:
-        return frozenset(self._host.protocols), tuple(self._host.own_addresses.all())
+        return frozenset(self._host.protocols), self._host.own_addresses.all()
 
 
 @contextmanager

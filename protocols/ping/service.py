@@ -160,24 +160,21 @@ class Ping:
     async def _echo(self, stream: Stream) -> None:
         """Echo whole payloads until the peer ends the stream; a rest of one is dropped."""
         waiting = bytearray()
-        deadline = trio.current_time() + self.options.idle_timeout
-        while True:
-            with trio.CancelScope(deadline=deadline) as patience:
-                data = await stream.receive_some(_READ)
-            if patience.cancelled_caught:
-                raise PeerTimeout("an idle ping stream", peer=stream.peer_id, protocol=ID)
-            if not data:
-                return
-            waiting += data
-            whole = len(waiting) - len(waiting) % PAYLOAD_SIZE
-            if not whole:
-                continue
-            with trio.move_on_after(self.options.write_timeout) as patience:
+        what = "an idle ping stream"
+        with trio.move_on_after(self.options.idle_timeout) as patience:
+            while data := await stream.receive_some(_READ):
+                waiting += data
+                whole = len(waiting) - len(waiting) % PAYLOAD_SIZE
+                if not whole:
+                    continue
+                what = "a peer does not read its echo"
+                patience.deadline = trio.current_time() + self.options.write_timeout
                 await stream.send_all(bytes(waiting[:whole]))
-            if patience.cancelled_caught:
-                raise PeerTimeout("a peer does not read its echo", peer=stream.peer_id, protocol=ID)
-            del waiting[:whole]
-            deadline = trio.current_time() + self.options.idle_timeout
+                del waiting[:whole]
+                what = "an idle ping stream"
+                patience.deadline = trio.current_time() + self.options.idle_timeout
+        if patience.cancelled_caught:
+            raise PeerTimeout(what, peer=stream.peer_id, protocol=ID)
 
 
 class _StreamEnded(ProtocolError):

@@ -28,6 +28,7 @@ from carrick.errors import (
     UnsupportedAddress,
 )
 from carrick.network import ConnectionCode, events
+from carrick.network.inbound import InboundStreams
 from carrick.peerstore import Ttl
 from carrick.transports.memory import MemoryTransport
 from tests.support.swarms import Detour, echo, exchange
@@ -194,15 +195,11 @@ async def test_a_peer_that_does_not_answer(autojump_clock: trio.testing.MockCloc
 
 
 async def test_a_stream_whose_proposal_is_not_answered(
-    autojump_clock: trio.testing.MockClock,
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with LISTENING.open() as server, MEMORY.open() as client:
         connection = await client.connect(server.addresses[0])
-
-        async def silence(*_: object) -> None:
-            await trio.sleep_forever()
-
-        server.swarm._server._negotiate = silence  # type: ignore[assignment, method-assign]
+        monkeypatch.setattr(InboundStreams, "_negotiate", lambda *_: trio.sleep_forever())
         start = trio.current_time()
         targets: list[Any] = [connection, server.id]
         for target in targets:

@@ -15,11 +15,18 @@ import pytest
 import trio
 
 from carrick import Host, HostBuilder, PrivateKey
+from carrick.identity.algorithms.ed25519 import _Verifier as Ed25519Verifier
 from carrick.protocols.ping import Ping
 from carrick.transports.bytestream import Upgrader
 from carrick.transports.memory import MemoryTransport
 from carrick.transports.muxers.yamux import Yamux
-from tests.support.work import CountingNoise, CountingWrapper, Work, count_task_steps
+from tests.support.work import (
+    CountingNoise,
+    CountingWrapper,
+    Work,
+    count_calls,
+    count_task_steps,
+)
 
 MIB = 1 << 20
 
@@ -104,11 +111,30 @@ async def test_work_per_dial(pair: tuple[Side, Side]) -> None:
     await dial()
     server.work.clear()
     client.work.clear()
-    with count_task_steps() as steps:
+    with (
+        count_task_steps() as steps,
+        count_calls(trio.CancelScope, "__enter__") as scopes,
+        count_calls(Ed25519Verifier, "verify") as verifications,
+    ):
         for _ in range(20):
             await dial()
     for work in (client.work, server.work):
-        assert work.sends / 20 <= 18  # 12
-        assert work.sealed / 20 <= 15  # 10
-        assert work.opened / 20 <= 15  # 10
-    assert steps.count / 20 <= 175  # 116, both sides together
+        assert work.sends / 20 <= 14  # 10
+        assert work.sealed / 20 <= 12  # 8
+        assert work.opened / 20 <= 12  # 8
+    # Of both sides together:
+    assert steps.count / 20 <= 125  # 86
+    assert steps.tasks / 20 <= 18  # 13
+    assert len(scopes) / 20 <= 33  # 24
+    assert not verifications  # the two have met before
+
+
+async def test_work_of_a_first_dial(pair: tuple[Side, Side]) -> None:
+    """Each signature is verified once: those of the two handshake payloads, and of the listener's
+    peer record (the dialer has no addresses, and so no record)."""
+    server, client = pair
+    with count_calls(Ed25519Verifier, "verify") as verifications:
+        await client.host.connect(server.host.addresses[0])
+        (back,) = server.host.connections
+        await back.announced.wait()
+    assert len(verifications) == 3

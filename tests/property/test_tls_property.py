@@ -7,14 +7,24 @@ from hypothesis import strategies as st
 
 from carrick.errors import HandshakeError, ProtocolError
 from carrick.identity import PrivateKey
-from carrick.interfaces import Session
+from carrick.interfaces import Role, Session
 from carrick.transports.security.tls import Tls, TlsHandshake, make_certificate, verify_certificate
+from carrick.transports.security.tls.keys import SUITES, TrafficSecret
+from carrick.transports.security.tls.records import TlsRecords
 from carrick.transports.security.tls.signed_key import (
     MAX_SIGNED_KEY,
     decode_signed_key,
     encode_signed_key,
 )
-from tests.support.tls_peers import client, craft, exchange, new_certificate_key, now, server
+from tests.support.tls_peers import (
+    Sealer,
+    client,
+    craft,
+    exchange,
+    new_certificate_key,
+    now,
+    server,
+)
 
 CLIENT = Tls(PrivateKey.generate())
 SERVER = Tls(PrivateKey.generate())
@@ -82,6 +92,64 @@ def test_any_cut_of_records(plains: list[bytes], sizes: list[int]) -> None:
         assert len(held) <= 16384 + 256 + 5
     assert held == b""
     assert b"".join(got) == b"".join(plains)
+
+
+def with_keys(role: Role) -> tuple[Sealer, TlsRecords]:
+    """(what a peer can send, our records)"""
+    suite = SUITES["TLS_CHACHA20_POLY1305_SHA256"]
+    theirs = TrafficSecret(suite, bytes(32))
+    return Sealer(theirs), TlsRecords(TrafficSecret(suite, b"o" * 32), theirs, role)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from(list(Role)), st.lists(st.binary(max_size=40), min_size=1, max_size=6))
+def test_garbage_of_a_peer_that_has_the_keys(role: Role, inners: list[bytes]) -> None:
+    sealer, ours = with_keys(role)
+    data = b"".join(map(sealer.inner, inners))
+    got: list[bytes] = []
+    try:
+        ours.open_all(memoryview(data), 0, len(data), got.append)
+    except ProtocolError as error:
+        assert error.message and "\n" not in error.message
+    assert len(b"".join(got)) <= sum(map(len, inners))
+    ours.closing()
+
+
+steps = st.lists(
+    st.one_of(
+        st.binary(max_size=50),  # data
+        st.integers(0, 1),  # a key update, with or without a question
+        st.tuples(st.integers(0, 60), st.integers(1, 63)),  # a ticket, cut in two
+    ),
+    min_size=1,
+    max_size=20,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(steps, cuts)
+def test_data_among_other_messages(
+    todo: list[bytes | int | tuple[int, int]], sizes: list[int]
+) -> None:
+    sealer, ours = with_keys(Role.CLIENT)
+    stream, plain = b"", b""
+    for step in todo:
+        if isinstance(step, bytes):
+            stream, plain = stream + sealer.record(step), plain + step
+        elif isinstance(step, int):
+            stream += sealer.update(b"\x18\x00\x00\x01" + bytes((step,)))
+        else:
+            ticket = b"\x04\x00\x00" + bytes((step[0],)) + bytes(step[0])
+            for part in (ticket[: step[1]], ticket[step[1] :]):
+                stream += sealer.record(part, 22) if part else b""
+    got: list[bytes] = []
+    held, at, turn = b"", 0, 0
+    while at < len(stream):
+        size = sizes[turn % len(sizes)]
+        held, at, turn = held + stream[at : at + size], at + size, turn + 1
+        view = memoryview(held)
+        held = held[ours.open_all(view, 0, len(view), got.append) :]
+    assert held == b"" and b"".join(got) == plain
 
 
 @settings(max_examples=150, deadline=None)

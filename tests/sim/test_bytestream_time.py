@@ -167,7 +167,8 @@ async def test_timers_run_while_a_write_goes_on_slowly(autojump_clock: Clock) ->
 
         async def send(stream: MuxedStream) -> None:
             with pytest.raises(ConnectionClosed, match="keepalive"):
-                await stream.send_all(bytes(256 * KIB))
+                while True:
+                    await stream.send_all(bytes(256 * KIB))
 
         async def nibble() -> None:
             taken = memoryview(bytearray(64 * KIB))
@@ -325,7 +326,7 @@ async def test_what_came_before_a_write_failed_is_read(
         start = trio.current_time()
         if pumping:
             pair.there._pumping = True
-            pair.there._pump_wanted.set()
+            pair.there._wake_pump()
 
         async def send() -> None:
             with suppress(ConnectionClosed):  # only if it could not be handed over at once

@@ -22,6 +22,7 @@ from carrick.errors import (
 from carrick.interfaces import InboundConnection, Listener, Transport
 from carrick.network import Connection, ConnectionCode, Stream, Swarm
 from carrick.network.events import ConnectionRefused, PeerConnected
+from carrick.network.inbound import InboundStreams
 from tests.support.swarms import Detour, echo, exchange, make_swarm, pair, running
 
 PUBLIC = [parse_address(f"/ip4/1.2.3.{number}/tcp/1") for number in range(1, 7)]
@@ -288,11 +289,11 @@ async def test_negotiating_a_stream_has_a_deadline(autojump_clock: trio.testing.
 
 
 async def test_a_peer_that_does_not_answer_a_proposal(
-    autojump_clock: trio.testing.MockClock,
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with pair() as (dialer, listener):
         connection = await dialer.connect(listener.peer_id, listener.listen_addresses)
-        listener._server._negotiate = lambda *_: trio.sleep_forever()  # type: ignore
+        monkeypatch.setattr(InboundStreams, "_negotiate", lambda *_: trio.sleep_forever())
         start = trio.current_time()
         with pytest.raises(PeerTimeout, match="/echo/1 within 10 s"):
             await connection.open_stream("/echo/1")

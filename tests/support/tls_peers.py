@@ -18,6 +18,9 @@ from carrick.identity import PeerId, PrivateKey
 from carrick.interfaces import Role
 from carrick.transports.security.tls import HostCertificate, Tls, TlsHandshake
 from carrick.transports.security.tls.certificate import EXTENSION, SIGNATURE_PREFIX
+from carrick.transports.security.tls.frames import APPLICATION_DATA, HANDSHAKE
+from carrick.transports.security.tls.keys import TrafficSecret
+from carrick.transports.security.tls.messages import KEY_UPDATE
 from carrick.transports.security.tls.signed_key import encode_signed_key
 
 YAMUX = "/yamux/1.0.0"
@@ -150,3 +153,28 @@ def raw_context(certificate: HostCertificate | None = None) -> SSL.Context:
 
 def new_certificate_key() -> ec.EllipticCurvePrivateKey:
     return ec.generate_private_key(ec.SECP256R1())
+
+
+class Sealer:
+    """Writes any record, as a peer could that has the keys."""
+
+    def __init__(self, secret: TrafficSecret) -> None:
+        self.use(secret)
+
+    def use(self, secret: TrafficSecret) -> None:
+        self.secret = secret
+        self._cipher, self._iv, self.sequence = secret.cipher(), secret.iv(), 0
+
+    def inner(self, inner: bytes, *, header: bytes = b"\x17\x03\x03") -> bytes:
+        header += (len(inner) + 16).to_bytes(2, "big")
+        nonce = (self._iv ^ self.sequence).to_bytes(12, "big")
+        self.sequence += 1
+        return header + self._cipher.encrypt(nonce, inner, header)
+
+    def record(self, content: bytes, kind: int = APPLICATION_DATA) -> bytes:
+        return self.inner(content + bytes((kind,)))
+
+    def update(self, message: bytes = KEY_UPDATE) -> bytes:
+        sealed = self.record(message, HANDSHAKE)
+        self.use(self.secret.updated())
+        return sealed

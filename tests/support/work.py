@@ -14,7 +14,14 @@ from carrick.identity import PeerId, PrivateKey
 from carrick.interfaces import Buffer, ByteSocket, Endpoint, Handshake, Records, Role, Session
 from carrick.transports.security.noise import Noise
 
-__all__ = ["CountingNoise", "CountingWrapper", "SlowWrapper", "Work", "count_task_steps"]
+__all__ = [
+    "CountingNoise",
+    "CountingWrapper",
+    "SlowWrapper",
+    "Work",
+    "count_calls",
+    "count_task_steps",
+]
 
 
 @dataclass
@@ -177,6 +184,11 @@ class _CountingRecords:
 class _Steps(trio.abc.Instrument):
     def __init__(self) -> None:
         self.count = 0
+        self.tasks = 0
+        """How many were started."""
+
+    def task_spawned(self, task: trio.lowlevel.Task) -> None:
+        self.tasks += 1
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
         self.count += 1
@@ -191,3 +203,20 @@ def count_task_steps() -> Iterator[_Steps]:
         yield steps
     finally:
         trio.lowlevel.remove_instrument(steps)
+
+
+@contextmanager
+def count_calls(owner: type, name: str) -> Iterator[list[None]]:
+    """Counts the calls of a method: one item each."""
+    original = getattr(owner, name)
+    calls: list[None] = []
+
+    def counted(*args: object, **options: object) -> object:
+        calls.append(None)
+        return original(*args, **options)
+
+    setattr(owner, name, counted)
+    try:
+        yield calls
+    finally:
+        setattr(owner, name, original)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from multiaddr import Multiaddr
 
-from carrick.addressing import MAX_BYTES, address_from_bytes, parse_address, parts
+from carrick.addressing import MAX_BYTES, address_from_bytes, address_text, parse_address, parts
 from carrick.errors import InvalidAddress
 
 QM = "QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N"
@@ -90,6 +90,7 @@ def test_vectors(text: str, encoded: str) -> None:
 )
 def test_other_spellings(text: str, canonical: str) -> None:
     assert str(parse_address(text)) == canonical
+    assert address_text(parse_address(text)) == canonical
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def own(
     announcement = Announcement(
         parsed(announce), parsed(append), [ipaddress.ip_network(each) for each in withhold]
     )
-    made = OwnAddresses(lambda: parsed(listening), announcement)
+    made = OwnAddresses(lambda: parsed(listening), announcement, lambda: 0.0)
     made.add_source(lambda: parsed(source))
     return made
 
@@ -65,7 +65,7 @@ def test_what_we_listen_on() -> None:
         "/ip4/1.2.3.4/tcp/1",
         "/memory/5",
     ]
-    assert own().all() == []
+    assert own().all() == ()
 
 
 def test_wildcards_are_expanded_within_their_family() -> None:
@@ -125,7 +125,7 @@ def test_withheld_networks_are_never_told() -> None:
     ]
     assert own("/ip4/1.2.3.4/tcp/1", announce=["/ip4/10.0.0.1/tcp/1"], withhold=["10.0.0.0/8"])
     refused = own(announce=["/ip4/10.0.0.1/tcp/1"], withhold=["10.0.0.0/8"])
-    assert refused.all() == []
+    assert refused.all() == ()
 
 
 LOOPBACK = {"/ip4/127.0.0.1/tcp/1"}

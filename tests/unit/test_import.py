@@ -51,6 +51,27 @@ assert PeerId is carrick.PeerId
     )
 
 
+def test_a_listener_imports_only_what_it_needs() -> None:
+    """Each of these takes 10 to 50 ms; a start should take less than half a second."""
+    program = """
+import sys, trio
+from carrick import HostBuilder
+from carrick.addressing import address_text
+
+async def main():
+    async with HostBuilder().listen("/ip4/127.0.0.1/tcp/0").open() as host:
+        print(*map(address_text, host.addresses))
+
+trio.run(main)
+for name in ("OpenSSL", "cryptography.x509", "Crypto", "sqlite3", "netaddr", "cid", "psutil",
+             "dns", "rich", "prometheus_client", "kademlia", "noise"):
+    assert name not in sys.modules, name
+"""
+    subprocess.run(
+        [sys.executable, "-c", program], check=True, env={"PYTHONPATH": str(ROOT / "core")}
+    )
+
+
 def test_the_version_is_that_of_the_project() -> None:
     assert f'version = "{carrick.__version__}"' in (ROOT / "pyproject.toml").read_text()
 

@@ -9,9 +9,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from OpenSSL import SSL
 
 from carrick.errors import HandshakeError, InvalidSignature, PeerIdMismatch, ProtocolError
@@ -307,7 +304,7 @@ def test_no_resumption() -> None:
     listener.receive(peer.step())
     listener.receive(peer.step(listener.take_output()))
     assert listener.session is not None
-    peer.tls.bio_write(seal(listener.session.records, b"x"))  # brings the tickets
+    peer.tls.bio_write(seal(listener.session.records, b"x"))
     assert peer.tls.recv(10) == b"x"
     kept = peer.tls.get_session()
     assert kept is not None
@@ -434,19 +431,10 @@ def test_records_round_trip(size: int) -> None:
 
 
 def test_max_plain_fits_overhead() -> None:
-    records = sessions()[1].records  # a server: its tickets go first
+    records = sessions()[1].records
     assert records.max_plain == 65536
     sealed = seal(records, bytes(records.max_plain))
     assert len(sealed) <= records.max_plain + records.overhead
-
-
-def test_server_tickets_need_no_packet() -> None:
-    dialer, listener = client(CLIENT), server(SERVER)
-    exchange(dialer, listener)
-    assert listener.session is not None and dialer.session is not None
-    assert listener.take_output() == b""
-    sealed = seal(listener.session.records, b"hello")
-    assert open_all(dialer.session.records, sealed) == (b"hello", len(sealed))
 
 
 def test_incomplete_record_stays() -> None:
@@ -520,65 +508,6 @@ def test_errors_elsewhere_do_not_break_records() -> None:
         sealed = seal(one.records, b"hello")
         assert open_all(other.records, sealed[:-1]) == (b"", 0)
         assert open_all(other.records, sealed) == (b"hello", len(sealed))
-
-
-class Forger:
-    """Writes TLS records of one direction by hand, with the secret from the key log."""
-
-    def __init__(self, keylog: Sequence[str], label: str) -> None:
-        [secret] = [line.split()[2] for line in keylog if line.startswith(f"{label} ")]
-        self._aead = AESGCM(self._expand(bytes.fromhex(secret), b"key", 16))
-        self._iv = int.from_bytes(self._expand(bytes.fromhex(secret), b"iv", 12), "big")
-        self.sequence = 0
-
-    @staticmethod
-    def _expand(secret: bytes, label: bytes, size: int) -> bytes:
-        label = b"tls13 " + label
-        info = size.to_bytes(2, "big") + bytes((len(label),)) + label + b"\0"
-        return HKDFExpand(hashes.SHA256(), size, info).derive(secret)
-
-    def record(self, content: bytes, type: int) -> bytes:
-        header = b"\x17\x03\x03" + (len(content) + 17).to_bytes(2, "big")
-        nonce = (self._iv ^ self.sequence).to_bytes(12, "big")
-        self.sequence += 1
-        return header + self._aead.encrypt(nonce, content + bytes((type,)), header)
-
-
-def _forged() -> tuple[Forger, Session]:
-    """Client records made by hand, and the server that reads them."""
-    lines: list[str] = []
-    _, listener = sessions(Tls(CLIENT_KEY, keylog=lines.append))
-    return Forger(lines, "CLIENT_TRAFFIC_SECRET_0"), listener
-
-
-KEY_UPDATE = b"\x18\x00\x00\x01\x01"  # update_requested
-
-
-def test_forger_is_right() -> None:
-    forger, listener = _forged()
-    assert open_all(listener.records, forger.record(b"hello", 23))[0] == b"hello"
-
-
-def test_key_update_is_answered_within_the_overhead() -> None:
-    forger, listener = _forged()
-    open_all(listener.records, forger.record(KEY_UPDATE, 22))
-    sealed = seal(listener.records, bytes(listener.records.max_plain))
-    assert len(sealed) <= listener.records.max_plain + listener.records.overhead
-
-
-@pytest.mark.parametrize(("content", "type"), [(b"", 23), (b"", 22)])
-def test_records_without_data_are_bounded(content: bytes, type: int) -> None:
-    forger, listener = _forged()
-    with pytest.raises(ProtocolError):
-        for _ in range(40):
-            open_all(listener.records, forger.record(content, type))
-
-
-def test_fatal_alert_after_data() -> None:
-    forger, listener = _forged()
-    open_all(listener.records, forger.record(b"hello", 23))
-    with pytest.raises(ProtocolError, match="TLS: .*alert"):
-        open_all(listener.records, forger.record(b"\x02\x28", 21))
 
 
 # --- key log ------------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ STALL_TIMEOUT = 10.0  # s that a write may stand still (go-yamux: 10 s)
 RELIEF_TIMEOUT = 8.0  # s that unread input may stand still: before the peer's write gives up
 CLOSE_TIMEOUT = 1.0  # s that a graceful close may take to flush
 INTERNAL_ERROR = 2  # GoAway code of the yamux specification
+SHORT = 16 * 1024  # bytes; a shorter receive leaves the socket empty, nearly always
 
 
 class ByteStreamConnection:
@@ -78,8 +79,9 @@ class ByteStreamConnection:
         self._output: bytearray | None = None  # sealed and not sent: [_sent_to:_sealed_to]
         self._sent_to = 0
         self._sealed_to = 0
-        self._pumping = False
-        self._pump_wanted = trio.Event()
+        self._pumping = False  # the socket is full: only the pump sends
+        self._pump_task: trio.lowlevel.Task | None = None  # the pump while it sleeps
+        self._taking_turn = False  # somebody has flushed in this tick, and will in the next
         self._drained: trio.Event | None = None
         self._relieved: trio.Event | None = None
         self._scope = trio.CancelScope()
@@ -138,21 +140,19 @@ class ByteStreamConnection:
     # --- streams ----------------------------------------------------------------------------------
 
     async def open_stream(self) -> ByteStream:
-        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint_if_cancelled()  # the stream's first use is a checkpoint
         if self.closed or self._closing:
             raise self.closed_error()
         return ByteStream(self, self._muxer.open())
 
     async def accept_stream(self) -> ByteStream:
-        await trio.lowlevel.checkpoint()
-        while True:
-            if (core := self._muxer.accept()) is not None:
-                stream = ByteStream(self, core)
-                self.flush()
-                return stream
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while (core := self._muxer.accept()) is None:
             if self.closed:
                 raise self.closed_error()
             await self._acceptors.park()
+        self.flush_soon()
+        return ByteStream(self, core)
 
     # --- life -------------------------------------------------------------------------------------
 
@@ -250,7 +250,11 @@ class ByteStreamConnection:
             muxer.tick(trio.current_time())
             muxer.feed(self._early)
             self._early = b""
-        self._open(memoryview(self._tail), 0, len(self._tail))
+        if self._tail:
+            self._open(memoryview(self._tail), 0, len(self._tail))
+        else:
+            muxer.tick(trio.current_time())
+            self._wake()  # what the muxer has to say rides with the first bytes, or the pump has it
         handled = 0
         while True:
             if muxer.overloaded:
@@ -271,13 +275,18 @@ class ByteStreamConnection:
                 lo = HEAD_ROOM
             self._open(buffers.scratch, lo, HEAD_ROOM + received)
             handled += received
-            if handled >= FAIR_SHARE:
+            if received < SHORT:
+                await socket.wait_readable()
+                handled = 0
+            elif handled >= FAIR_SHARE:
                 await trio.lowlevel.checkpoint()
                 handled = 0
 
     def _open(self, buffer: memoryview, lo: int, hi: int) -> None:
         """Open the complete records of `buffer[lo:hi]`, deliver them, keep the rest."""
         self._muxer.tick(trio.current_time())
+        if self._muxer.has_output():
+            self.flush()  # an end of file that waits must not become a reset by what comes in
         lo = self._records.open_all(buffer, lo, hi, self._feed)
         self._tail = bytes(buffer[lo:hi]) if lo < hi else b""
         self.flush()
@@ -295,8 +304,7 @@ class ByteStreamConnection:
 
     def after_take(self) -> None:
         """A stream took bytes: window may have to be granted, and the reader may go on."""
-        if self._muxer.has_output():
-            self.flush()
+        self.flush_soon()
         self._check_relief()
 
     def _check_relief(self) -> None:
@@ -304,6 +312,7 @@ class ByteStreamConnection:
             self._relieved.set()
 
     def _wake(self) -> None:
+        """Wake whom the muxer's changes concern."""
         for core in self._muxer.touched():
             if core.owner is not None:
                 core.owner.wake()
@@ -320,7 +329,7 @@ class ByteStreamConnection:
                     sent = self._send()
                     if not sent or self._muxer.has_output():
                         self._pumping = True
-                        self._pump_wanted.set()
+                        self._wake_pump()
             except OSError as error:
                 self._lose(error)
             except ProtocolError as error:
@@ -328,6 +337,47 @@ class ByteStreamConnection:
         self._wake()
         self._check_relief()
         self._arm_timer()
+
+    async def flush_in_turn(self) -> None:
+        """Flush, with the scheduling point that a send owes trio.
+
+        The first one of a tick flushes before it, so that a lone sender is not delayed, and once
+        more behind it, for all others of that tick: their bytes share records and sends.
+        """
+        if self._taking_turn:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            self.flush()
+            return
+        self._taking_turn = True
+        try:
+            self.flush()
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        finally:
+            self._taking_turn = False
+        if self._muxer.has_output():
+            self.flush()
+
+    def flush_soon(self) -> None:
+        """Have what the muxer has sent two ticks later, if nobody sends anything before.
+
+        For what nobody waits for, and what can ride with the next bytes: the end of a stream, the
+        acknowledgement of streams.
+        """
+        if not self._taking_turn and self._muxer.has_output():
+            self._wake_pump()
+
+    def _wake_pump(self) -> None:
+        if (pump := self._pump_task) is not None:
+            self._pump_task = None
+            trio.lowlevel.reschedule(pump)
+
+    async def _sleep_pump(self) -> None:
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self._pump_task = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        self._pump_task = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(abort)
 
     def _lose(self, error: OSError) -> None:
         """Nothing can be sent any more. What the peer sent before is still read, for a moment."""
@@ -382,24 +432,29 @@ class ByteStreamConnection:
         self._output = None
 
     async def _pump(self) -> None:
-        """Send when the socket is full, and run the muxer's timers."""
+        """Send what `flush` could not and what nobody flushed, and run the muxer's timers."""
+        muxer = self._muxer
         while True:
-            deadline = self._muxer.next_deadline()
+            deadline = muxer.next_deadline()
             with trio.CancelScope() as self._timer_scope:
                 if deadline is not None:
                     self._timer_scope.deadline = deadline
-                await self._pump_wanted.wait()
+                while not self._pumping:
+                    if self._has_output():
+                        await trio.lowlevel.checkpoint()  # the next bytes may take it along
+                        self.flush()
+                    else:
+                        await self._sleep_pump()
             self._timer_scope = None
-            if not self._pump_wanted.is_set():
-                self._muxer.tick(trio.current_time())
+            if self._pumping:
+                try:
+                    await self._pump_out()
+                except OSError as error:
+                    self._lose(error)
+                    return
+            else:
+                muxer.tick(trio.current_time())
                 self.flush()
-                continue
-            try:
-                await self._pump_out()
-            except OSError as error:
-                self._lose(error)
-                return
-            self._pump_wanted = trio.Event()
 
     async def _pump_out(self) -> None:
         """Send until nothing is left, then hand sending back to `flush`."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import trio
-
 from carrick.errors import HandshakeError
 from carrick.interfaces import Buffer, ByteSocket, Records
 from carrick.transports.bytestream.buffers import shared_buffers
@@ -12,13 +10,15 @@ __all__ = ["RecordStream", "SocketStream"]
 
 
 class SocketStream:
-    """`send_all` and `receive_some` on a `ByteSocket`. Holds no received bytes."""
+    """`send_all` and `receive_some` on a `ByteSocket`. Holds no received bytes.
+
+    Only where the socket would block these are checkpoints; an upgrade always waits for its peer.
+    """
 
     def __init__(self, socket: ByteSocket) -> None:
         self._socket = socket
 
     async def send_all(self, data: Buffer) -> None:
-        await trio.lowlevel.checkpoint()
         view = memoryview(data)
         while view:
             sent = self._socket.send(view)
@@ -36,7 +36,6 @@ class SocketStream:
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Raises: HandshakeError at end of file."""
-        await trio.lowlevel.checkpoint()
         body = shared_buffers().body
         if max_bytes is not None:
             body = body[:max_bytes]

@@ -28,18 +28,18 @@ class ByteStream(trio.abc.HalfCloseableStream):
         "_closed",
         "_connection",
         "_core",
-        "_readers",
+        "_reader",
         "_receiving",
         "_sending",
         "_sent_eof",
-        "_writers",
+        "_writer",
     )
 
     def __init__(self, connection: ByteStreamConnection, core: MuxerStream) -> None:
         self._connection = connection
         self._core = core
-        self._readers = trio.lowlevel.ParkingLot()
-        self._writers = trio.lowlevel.ParkingLot()
+        self._reader: trio.lowlevel.Task | None = None  # who waits for bytes
+        self._writer: trio.lowlevel.Task | None = None  # who waits until its bytes are sealed
         self._sending = False
         self._receiving = False
         self._sent_eof = False
@@ -55,11 +55,31 @@ class ByteStream(trio.abc.HalfCloseableStream):
         return Direction.INBOUND if self._core.inbound else Direction.OUTBOUND
 
     def wake(self) -> None:
-        """The muxer changed the stream's state: let whoever waits look again."""
-        if self._readers:
-            self._readers.unpark_all()
-        if self._writers:
-            self._writers.unpark_all()
+        """The muxer changed the stream's state: let whom it concerns look again."""
+        if (reader := self._reader) is not None and self._is_readable:
+            self._reader = None
+            trio.lowlevel.reschedule(reader)
+        if (writer := self._writer) is not None:
+            self._writer = None
+            trio.lowlevel.reschedule(writer)
+
+    async def _sleep_reading(self) -> None:
+        """Sleep until `wake` has something for the reader."""
+        self._reader = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(self._stop_reading)
+
+    def _stop_reading(self, _: object) -> trio.lowlevel.Abort:
+        self._reader = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    async def _sleep_writing(self) -> None:
+        """Sleep until `wake`."""
+        self._writer = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(self._stop_writing)
+
+    def _stop_writing(self, _: object) -> trio.lowlevel.Abort:
+        self._writer = None
+        return trio.lowlevel.Abort.SUCCEEDED
 
     # --- sending --------------------------------------------------------------------------------
 
@@ -81,11 +101,9 @@ class ByteStream(trio.abc.HalfCloseableStream):
             core = self._core
             core.write(view)
             try:
-                # Other tasks of this tick queue their bytes too; the first one here sends for all.
-                await trio.lowlevel.cancel_shielded_checkpoint()
-                self._connection.flush()
+                await self._connection.flush_in_turn()
                 while core.pending:
-                    await self._writers.park()
+                    await self._sleep_writing()
             except BaseException:
                 if core.cancel_write() < len(view):
                     self.reset()  # a part of it left: the peer must not take it for the whole
@@ -103,7 +121,7 @@ class ByteStream(trio.abc.HalfCloseableStream):
             await trio.lowlevel.checkpoint()
             self._check_sendable()
             while not self._core.may_send:
-                await self._writers.park()
+                await self._sleep_writing()
                 self._check_sendable()
         finally:
             self._sending = False
@@ -147,6 +165,17 @@ class ByteStream(trio.abc.HalfCloseableStream):
         self._connection.after_take()
         return data
 
+    def receive_nowait(self, max_bytes: int) -> bytes | None:
+        """As `receive_some` without waiting, and no checkpoint; None if nothing is there now."""
+        if self._receiving:
+            raise trio.BusyResourceError("another task is receiving from this stream")
+        if not self._is_readable:
+            return None
+        self._check_readable()
+        data = self._core.take(max_bytes)
+        self._connection.after_take()
+        return data
+
     async def receive_views(self) -> list[memoryview]:
         """As `receive_some`, but all bytes that are there, uncopied; empty at end of file."""
         await self._wait_received()
@@ -159,21 +188,29 @@ class ByteStream(trio.abc.HalfCloseableStream):
             raise trio.BusyResourceError("another task is receiving from this stream")
         self._receiving = True
         try:
-            await trio.lowlevel.checkpoint()
-            core = self._core
-            while not core.received:
-                # What the peer must see before it can answer; it may also end the connection.
-                self._connection.flush()
-                if self._closed:
-                    raise trio.ClosedResourceError("the stream was closed")
-                if core.remote_closed:
-                    return
-                self._check_alive()
-                await self._readers.park()
-            if self._closed:
-                raise trio.ClosedResourceError("the stream was closed")
+            if self._is_readable:
+                await trio.lowlevel.checkpoint()
+            else:
+                self._connection.flush_soon()  # what the peer must see before it can answer
+            while not self._is_readable:
+                await self._sleep_reading()
+            self._check_readable()
         finally:
             self._receiving = False
+
+    @property
+    def _is_readable(self) -> bool:
+        """A receive need not wait."""
+        core = self._core
+        return bool(
+            core.received or core.remote_closed or core.reset_code is not None or self._closed
+        )
+
+    def _check_readable(self) -> None:
+        if self._closed:
+            raise trio.ClosedResourceError("the stream was closed")
+        if not (self._core.received or self._core.remote_closed):
+            self._check_alive()
 
     # --- ending ---------------------------------------------------------------------------------
 
@@ -187,7 +224,7 @@ class ByteStream(trio.abc.HalfCloseableStream):
                 if not self._sent_eof:
                     self._core.close_write()
                 self._core.close_read()
-            self._connection.flush()
+            self._connection.flush_soon()
             self.wake()
         await trio.lowlevel.checkpoint()
 

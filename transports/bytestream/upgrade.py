@@ -182,13 +182,23 @@ class Upgrader:
     async def _secure_server(
         self, stream: SocketStream, peer: PeerId | None
     ) -> tuple[str, Session]:
-        name, rest = await multistream.listen(
-            stream, self._securities.__contains__, max_proposals=MAX_PROPOSALS
+        negotiation = multistream.Listener(
+            self._securities.__contains__, max_proposals=MAX_PROPOSALS
         )
+        while True:
+            received = await stream.receive_some()
+            try:
+                negotiation.receive(received)
+            finally:  # what we refused is answered even if what followed it made no sense
+                if negotiation.selected is None:
+                    await stream.send_all(negotiation.take_output())
+            if (name := negotiation.selected) is not None:
+                break
         handshake = self._securities[name].handshake(
             Role.SERVER, expected_peer=peer, muxers=tuple(self._muxers)
         )
-        return name, await _shake_hands(stream, handshake, rest)
+        answer = negotiation.take_output()  # leaves with our first handshake message
+        return name, await _shake_hands(stream, handshake, negotiation.rest, answer)
 
     # --- muxer ------------------------------------------------------------------------------------
 
@@ -240,19 +250,26 @@ class Upgrader:
         return connection
 
 
-async def _shake_hands(stream: SocketStream, handshake: Handshake, received: bytes) -> Session:
-    """Run a handshake whose peer has already sent `received`."""
+async def _shake_hands(
+    stream: SocketStream, handshake: Handshake, received: bytes, answer: bytes = b""
+) -> Session:
+    """Run a handshake whose peer has already sent `received`.
+
+    Args:
+        answer: what we have to send before the handshake.
+    """
     try:
         while True:
             if received:
                 handshake.receive(received)
-            if output := handshake.take_output():
+            if output := answer + handshake.take_output():
                 await stream.send_all(output)
+                answer = b""
             if handshake.session is not None:
                 return handshake.session
             received = await stream.receive_some()
     except CarrickError:
         # Tell the peer why, if the protocol has words for it.
-        if alert := handshake.take_output():
+        if alert := answer + handshake.take_output():
             stream.try_send(alert)
         raise

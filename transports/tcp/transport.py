@@ -141,7 +141,7 @@ class TcpTransport:
 
     def _local_for(self, remote: Endpoint) -> Endpoint | None:
         """The listening address to dial `remote` from, if one is of its family and reach."""
-        if not self._reuse_port:
+        if not self._reuse_port or not self._listeners:
             return None
         target = ipaddress.ip_address(remote[0].partition("%")[0])
         for listener in self._listeners:

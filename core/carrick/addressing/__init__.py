@@ -19,7 +19,13 @@ from carrick.addressing.address import (
     transport_name,
     with_peer,
 )
-from carrick.addressing.codec import MAX_BYTES, address_from_bytes, parse_address, parts
+from carrick.addressing.codec import (
+    MAX_BYTES,
+    address_from_bytes,
+    address_text,
+    parse_address,
+    parts,
+)
 from carrick.addressing.ranking import rank
 from carrick.addressing.reach import (
     Reach,
@@ -41,6 +47,7 @@ __all__ = [
     "Resolver",
     "SystemDns",
     "address_from_bytes",
+    "address_text",
     "decapsulate",
     "encapsulate",
     "endpoint_address",

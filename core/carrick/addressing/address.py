@@ -147,6 +147,7 @@ def ip_endpoint(address: Multiaddr, protocol: Literal["tcp", "udp"]) -> Endpoint
     return str(ip), int(rest[0][1])
 
 
+@lru_cache(CACHE_SIZE)
 def tcp_endpoint(address: Multiaddr) -> Endpoint | None:
     """Where a plain TCP address leads: `/ip4/…/tcp/…` or `/ip6/…/tcp/…` and nothing more.
 
@@ -168,11 +169,20 @@ def endpoint_address(endpoint: Endpoint, protocol: Literal["tcp", "udp"] = "tcp"
         InvalidAddress: the host is no IP address, or the port is not in 0 to 65535.
     """
     host, port = endpoint
+    if not 0 <= port <= 0xFFFF:
+        raise InvalidAddress(f"{port} is no port")
+    return Multiaddr(_port_prefix(host, protocol) + port.to_bytes(2, "big"))
+
+
+@lru_cache(CACHE_SIZE)
+def _port_prefix(host: str, protocol: str) -> bytes:
+    """An endpoint's address but for the port: many connections come from one host."""
     try:
-        ip = ipaddress.ip_address(host)
+        ip = _parsed_ip(host)
     except ValueError:
         raise InvalidAddress(f"{host!r} is no IP address") from None
-    return join_parts((*ip_parts(ip), (protocol, str(port))))
+    prefix: bytes = join_parts((*ip_parts(ip), (protocol, "0"))).to_bytes()[:-2]
+    return prefix
 
 
 def ip_parts(ip: IPAddress) -> tuple[tuple[str, str], ...]:
@@ -190,10 +200,13 @@ def _leading_ip(address: Multiaddr) -> tuple[IPAddress | None, int]:
     """The IP address at the start, and how many components it takes."""
     match parts(address)[:2]:
         case (("ip4", str(text)), *_):
-            return ipaddress.IPv4Address(text), 1
+            return _parsed_ip(text), 1
         case (("ip6", str(text)), *_):
-            return ipaddress.IPv6Address(text), 1
+            return _parsed_ip(text), 1
         case (("ip6zone", str(zone)), ("ip6", str(text))):
-            return ipaddress.IPv6Address(f"{text}%{zone}"), 2
+            return _parsed_ip(f"{text}%{zone}"), 2
         case _:
             return None, 0
+
+
+_parsed_ip = lru_cache(CACHE_SIZE)(ipaddress.ip_address)

@@ -46,16 +46,29 @@ _ZONE = re.compile(r"[!-$&-.0-~]{1,64}")  # an interface's name or number: no sp
 class _Kind(NamedTuple):
     name: str
     prefix: bytes
-    codec: CodecBase | None  # None: the protocol has no value
+    has_value: bool
     size: int | None  # bytes of the value; None: a varint length stands before it
 
 
+# The most frequent protocols, whose values are read without the library's codecs: those take long
+# to import, and to call.
+_SIZES = {"ip4": 4, "ip6": 16, "tcp": 2, "udp": 2, "p2p": None}
+
+
 def _kind(protocol: Protocol) -> _Kind:
-    prefix = encode_varint(protocol.code)
+    name, prefix = protocol.name, encode_varint(protocol.code)
     if protocol.codec is None:
-        return _Kind(protocol.name, prefix, None, 0)
-    codec = codec_by_name(protocol.codec)
-    return _Kind(protocol.name, prefix, codec, codec.SIZE // 8 if codec.SIZE > 0 else None)
+        return _Kind(name, prefix, False, 0)
+    if name in _SIZES:
+        return _Kind(name, prefix, True, _SIZES[name])
+    size = codec_by_name(protocol.codec).SIZE
+    return _Kind(name, prefix, True, size // 8 if size > 0 else None)
+
+
+@lru_cache(128)
+def _codec(name: str) -> tuple[CodecBase, Protocol]:
+    protocol = REGISTRY.find_by_name(name)
+    return codec_by_name(protocol.codec), protocol
 
 
 @lru_cache(128)
@@ -86,7 +99,7 @@ def parse_address(text: str) -> Multiaddr:
     if len(text) > MAX_TEXT:
         raise InvalidAddress(f"an address of {len(text)} characters; at most {MAX_TEXT} are read")
     try:
-        return Multiaddr(_encode(text))
+        return _parse(text)
     except InvalidAddress as error:
         error.address = repr(text if len(text) <= 200 else text[:200] + "…")
         raise
@@ -118,6 +131,20 @@ def parts(address: Multiaddr) -> Parts:
     return _decode(data)
 
 
+def address_text(address: Multiaddr) -> str:
+    """As `str(address)`, without the library's codecs, which take long to import.
+
+    Raises:
+        InvalidAddress: `address` was made from bytes or text that are no address.
+    """
+    text = ""
+    for name, value in parts(address):
+        text += f"/{name}"
+        if value is not None:
+            text += value if name == "unix" else f"/{value}"
+    return text
+
+
 def encode_part(name: str, value: str | None) -> bytes:
     """The bytes of one component.
 
@@ -125,15 +152,15 @@ def encode_part(name: str, value: str | None) -> bytes:
         InvalidAddress: no such protocol, or no such value of it.
     """
     kind = _kind_by_name(name)
-    if kind.codec is None:
+    if not kind.has_value:
         if value is not None:
             raise InvalidAddress(f"/{name} takes no value")
         return kind.prefix
     if not value:
         raise InvalidAddress(f"/{name} needs a value")
     try:
-        encoded = _encode_value(kind, kind.codec, value)
-        canonical = _decode_value(kind, kind.codec, encoded)
+        encoded = _encode_value(kind, value)
+        canonical = _decode_value(kind, encoded)
     except InvalidAddress:
         raise
     except Exception as error:  # the library's codecs raise whatever their own libraries raise
@@ -142,6 +169,11 @@ def encode_part(name: str, value: str | None) -> bytes:
         raise InvalidAddress(f"{value[:80]!r} is no value of /{name}; write it {canonical!r}")
     length = b"" if kind.size is not None else encode_varint(len(encoded))
     return kind.prefix + length + encoded
+
+
+@lru_cache(128)
+def _parse(text: str) -> Multiaddr:
+    return Multiaddr(_encode(text))
 
 
 @lru_cache(CACHE_SIZE)
@@ -166,7 +198,7 @@ def _encode(text: str) -> bytes:
         if name == "unix":  # its path takes all that follows
             value = "/" + "/".join(pieces[at:])
             at = len(pieces)
-        elif _kind_by_name(name).codec is not None:
+        elif _kind_by_name(name).has_value:
             value = pieces[at] if at < len(pieces) else ""
             at += 1
         encoded += encode_part(name, value)
@@ -188,7 +220,7 @@ def _decode(data: bytes) -> Parts:
             raise InvalidAddress(f"an address of more than {MAX_PARTS} components")
         code, at = _varint(data, at)
         kind = _kind_by_code(code)
-        if kind.codec is None:
+        if not kind.has_value:
             decoded.append((kind.name, None))
             continue
         size = kind.size
@@ -197,7 +229,7 @@ def _decode(data: bytes) -> Parts:
         end = at + size
         if end > len(data):
             raise InvalidAddress(f"the value of /{kind.name} is cut off")
-        decoded.append((kind.name, _checked_value(kind, kind.codec, data[at:end])))
+        decoded.append((kind.name, _checked_value(kind, data[at:end])))
         at = end
     for index, (name, _) in enumerate(decoded):
         following = decoded[index + 1][0] if index + 1 < len(decoded) else None
@@ -218,10 +250,10 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
     return decoded
 
 
-def _checked_value(kind: _Kind, codec: CodecBase, data: bytes) -> str:
+def _checked_value(kind: _Kind, data: bytes) -> str:
     try:
-        text = _decode_value(kind, codec, data)
-        again = _encode_value(kind, codec, text)
+        text = _decode_value(kind, data)
+        again = _encode_value(kind, text)
     except InvalidAddress:
         raise
     except Exception as error:  # the library's codecs raise whatever their own libraries raise
@@ -231,13 +263,17 @@ def _checked_value(kind: _Kind, codec: CodecBase, data: bytes) -> str:
     return text
 
 
-def _encode_value(kind: _Kind, codec: CodecBase, text: str) -> bytes:
+def _encode_value(kind: _Kind, text: str) -> bytes:
     match kind.name:
         case "p2p":
             try:
                 return PeerId.parse(text).to_bytes()
             except InvalidPeerId as error:
                 raise InvalidAddress(error.message) from error
+        case "tcp" | "udp":
+            return int(text).to_bytes(2, "big")
+        case "ip4":
+            return ipaddress.IPv4Address(text).packed
         case "ip6":
             # The library reads more than the standard forms, among them plain numbers.
             if "%" in text:
@@ -253,17 +289,22 @@ def _encode_value(kind: _Kind, codec: CodecBase, text: str) -> bytes:
         case name if name in _NAMES and len(text) > _MAX_NAME:
             raise InvalidAddress(f"a name of {len(text)} characters; at most {_MAX_NAME} are read")
         case _:
-            encoded: bytes = codec.to_bytes(REGISTRY.find_by_name(kind.name), text)
+            codec, protocol = _codec(kind.name)
+            encoded: bytes = codec.to_bytes(protocol, text)
             return encoded
 
 
-def _decode_value(kind: _Kind, codec: CodecBase, data: bytes) -> str:
+def _decode_value(kind: _Kind, data: bytes) -> str:
     match kind.name:
         case "p2p":
             try:
                 return str(PeerId(data))
             except InvalidPeerId as error:
                 raise InvalidAddress(error.message) from error
+        case "tcp" | "udp":
+            return str(int.from_bytes(data, "big"))
+        case "ip4":
+            return ".".join(map(str, data))
         case "unix":
             path = data.decode()
             bare = path.strip("/")
@@ -273,5 +314,6 @@ def _decode_value(kind: _Kind, codec: CodecBase, data: bytes) -> str:
         case name if name in _NAMES and len(data) > 4 * _MAX_NAME:
             raise InvalidAddress(f"a name of {len(data)} bytes")
         case _:
-            text: str = codec.to_string(REGISTRY.find_by_name(kind.name), data)
+            codec, protocol = _codec(kind.name)
+            text: str = codec.to_string(protocol, data)
             return text

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from multiaddr import Multiaddr
 
@@ -26,7 +27,7 @@ _PRIVATE = frozenset({Reach.LOOPBACK, Reach.PRIVATE, Reach.LINK_LOCAL, Reach.CGN
 _AT_ONCE = frozenset({Reach.MEMORY, Reach.OTHER})
 
 
-def rank(addresses: Iterable[Multiaddr]) -> list[tuple[Multiaddr, float]]:
+def rank(addresses: Iterable[Multiaddr]) -> tuple[tuple[Multiaddr, float], ...]:
     """Order the addresses of one peer for dialling.
 
     Addresses of the local network, of the internet and over relays are three groups that run side
@@ -39,6 +40,11 @@ def rank(addresses: Iterable[Multiaddr]) -> list[tuple[Multiaddr, float]]:
         (address, delay): seconds from the start of dialling. Sorted by delay. If an attempt has
         failed before the next is due, the dialer may go on at once.
     """
+    return _rank(tuple(addresses))
+
+
+@lru_cache(256)
+def _rank(addresses: tuple[Multiaddr, ...]) -> tuple[tuple[Multiaddr, float], ...]:
     private: list[Multiaddr] = []
     public: list[Multiaddr] = []
     relayed: list[Multiaddr] = []
@@ -63,7 +69,7 @@ def rank(addresses: Iterable[Multiaddr]) -> list[tuple[Multiaddr, float]]:
         (address, offset + delay)
         for address, delay in _rank_group(relayed, PUBLIC_DELAY, PUBLIC_OTHER_DELAY)
     ]
-    return sorted(ranked, key=lambda entry: entry[1])
+    return tuple(sorted(ranked, key=lambda entry: entry[1]))
 
 
 @dataclass(frozen=True, slots=True, order=True)

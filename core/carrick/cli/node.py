@@ -121,7 +121,6 @@ def make_builder(
     """
     from carrick import HostBuilder, Limits
     from carrick.files import KeyLog, LineFile
-    from carrick.transports.security.pnet import load_swarm_key
 
     try:
         chosen = Limits().with_settings(options["limit"]).with_overrides(**limits)
@@ -134,6 +133,8 @@ def make_builder(
     elif own_key and settings.home_key.exists():
         builder = builder.identity(settings.home_key)
     if options["psk"] is not None:
+        from carrick.transports.security.pnet import load_swarm_key
+
         builder = builder.private_network(load_swarm_key(options["psk"]))
     if options["peerstore"] is not None:
         builder = builder.peerstore(options["peerstore"])

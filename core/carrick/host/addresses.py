@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
@@ -26,6 +27,7 @@ __all__ = ["Announcement", "OwnAddresses"]
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 MAX_ADDRESSES = 64  # what peers keep of us at most
+_INTERFACES_KEPT = 5.0  # s; interfaces come and go seldom, connections often
 
 # Who is told addresses of which reach: a peer that we meet at a reach learns those at or beyond it.
 _WIDTH = {
@@ -59,47 +61,74 @@ class OwnAddresses:
     Args:
         listening: the bound addresses, at the time of the call.
         announcement: a person's word.
+        clock: the present time in seconds.
     """
 
     def __init__(
-        self, listening: Callable[[], Iterable[Multiaddr]], announcement: Announcement
+        self,
+        listening: Callable[[], Iterable[Multiaddr]],
+        announcement: Announcement,
+        clock: Callable[[], float],
     ) -> None:
         self._listening = listening
         self._announcement = announcement
+        self._clock = clock
         self._sources: list[OwnAddressSource] = []
+        self._interfaces: list[IPAddress] = []
+        self._expanded: dict[Multiaddr, list[Multiaddr]] = {}
+        self._expanded_until = -math.inf
+        self._found: list[Multiaddr] = []
+        self._all: tuple[Multiaddr, ...] = ()
+        self._told: dict[int, tuple[Multiaddr, ...]] = {}
+        """What is told to peers at each width."""
 
     def add_source(self, source: OwnAddressSource) -> None:
         self._sources.append(source)
 
-    def all(self) -> list[Multiaddr]:
+    def all(self) -> tuple[Multiaddr, ...]:
         """Every address that we would tell to somebody, best known first, without duplicates."""
-        announcement = self._announcement
-        if announcement.announce:
-            found = list(announcement.announce)
-        else:
-            found = []
-            interfaces: list[IPAddress] | None = None
-            for address in self._listening():
-                if reach(address) is Reach.UNSPECIFIED:
-                    if interfaces is None:
-                        interfaces = [own.ip for own in current_sockets().interface_addresses()]
-                    found += expand_unspecified(address, interfaces)
-                else:
-                    found.append(address)
-            for source in self._sources:
-                found += source()
-        found += announcement.append
-        kept = (address for address in dict.fromkeys(found) if not self._withheld(address))
-        return list(kept)[:MAX_ADDRESSES]
+        found = self._collect()
+        if found != self._found:
+            kept = [address for address in dict.fromkeys(found) if not self._withheld(address)]
+            self._found, self._all = found, tuple(kept[:MAX_ADDRESSES])
+            self._told.clear()
+        return self._all
 
-    def for_peer_at(self, remote: Multiaddr) -> list[Multiaddr]:
+    def for_peer_at(self, remote: Multiaddr) -> tuple[Multiaddr, ...]:
         """What a peer that we see at `remote` is told.
 
         Strangers on the public internet do not learn addresses that mean nothing outside our own
         network, and peers on our network do not learn loopback addresses.
         """
-        width = _width(remote)
-        return [address for address in self.all() if _width(address) >= width]
+        every, width = self.all(), _width(remote)
+        if width not in self._told:
+            self._told[width] = tuple(each for each in every if _width(each) >= width)
+        return self._told[width]
+
+    def _collect(self) -> list[Multiaddr]:
+        announcement = self._announcement
+        if announcement.announce:
+            return [*announcement.announce, *announcement.append]
+        found: list[Multiaddr] = []
+        for address in self._listening():
+            if reach(address) is Reach.UNSPECIFIED:
+                found += self._expand(address)
+            else:
+                found.append(address)
+        for source in self._sources:
+            found += source()
+        return [*found, *announcement.append]
+
+    def _expand(self, address: Multiaddr) -> list[Multiaddr]:
+        """What an address of all interfaces stands for; asking the system takes a millisecond."""
+        now = self._clock()
+        if now >= self._expanded_until:
+            self._expanded.clear()
+            self._interfaces = [own.ip for own in current_sockets().interface_addresses()]
+            self._expanded_until = now + _INTERFACES_KEPT
+        if address not in self._expanded:
+            self._expanded[address] = expand_unspecified(address, self._interfaces)
+        return self._expanded[address]
 
     def _withheld(self, address: Multiaddr) -> bool:
         ip = host_ip(address)

@@ -34,19 +34,10 @@ class Bookkeeper:
 
     async def note(self, connection: Connection) -> None:
         """`connection` is there: the peer is connected until the last of its connections ends."""
-        await trio.lowlevel.checkpoint()
         peer = connection.peer_id
-
-        async def until_the_end() -> None:
-            try:
-                await connection.ended.wait()
-            finally:
-                self._left(connection)
-
         dialled = connection.direction is Direction.OUTBOUND
         self._peerstore.connected(peer, connection.remote_address if dialled else None)
-        if not connection.spawn(until_the_end):
-            self._left(connection)
+        connection.call_at_end(self._left)
 
     def _left(self, connection: Connection) -> None:
         peer = connection.peer_id

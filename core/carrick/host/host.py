@@ -65,7 +65,9 @@ class Host:
         self.swarm = swarm
         self.events: EventBus = swarm.events
         self.peerstore = peerstore
-        self.own_addresses = OwnAddresses(lambda: swarm.listen_addresses, announcement)
+        self.own_addresses = OwnAddresses(
+            lambda: swarm.listen_addresses, announcement, trio.current_time
+        )
         self.rng = rng
         self._services = tuple(services)
         self._bookkeeper = Bookkeeper(swarm, peerstore)

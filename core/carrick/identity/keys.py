@@ -8,12 +8,14 @@ refused, because the peer id is a hash of these bytes.
 from __future__ import annotations
 
 import enum
-from functools import cached_property
+from functools import cache, cached_property, lru_cache
+from hashlib import sha256
+from importlib import import_module
 
 from cryptography.exceptions import InvalidSignature as _WrongSignature
 
 from carrick.errors import InvalidKey, InvalidSignature
-from carrick.identity.algorithms import ECDSA, ED25519, RSA, SECP256K1, Signer, Verifier
+from carrick.identity.algorithms.base import Algorithm, Signer, Verifier
 from carrick.identity.peer_id import PeerId
 from carrick.identity.varint import read_varint
 from carrick.interfaces import Buffer
@@ -26,6 +28,11 @@ MAX_KEY_SIZE = 8192
 about 4700."""
 
 
+_REMEMBERED = 1024  # public keys, and good signatures: at most 2 KiB each
+_good: dict[tuple[PublicKey, bytes, bytes], None] = {}
+"""Signatures that were good: key, SHA-256 of what is signed, signature; the oldest first."""
+
+
 class KeyType(enum.IntEnum):
     """The `Type` field of a key's protobuf."""
 
@@ -35,12 +42,13 @@ class KeyType(enum.IntEnum):
     ECDSA = 3
 
 
-_ALGORITHMS = {
-    KeyType.RSA: RSA,
-    KeyType.ED25519: ED25519,
-    KeyType.SECP256K1: SECP256K1,
-    KeyType.ECDSA: ECDSA,
-}
+@cache
+def _algorithm(type: KeyType) -> Algorithm:
+    """Imported when a key of the type is met: all but Ed25519 are rare, and take long to import."""
+    module = import_module(f"carrick.identity.algorithms.{type.name.lower()}")
+    algorithm = getattr(module, type.name)
+    assert isinstance(algorithm, Algorithm)
+    return algorithm
 
 
 class PublicKey:
@@ -59,15 +67,7 @@ class PublicKey:
             InvalidKey: malformed, of an unknown type, not in its one encoding, or an RSA key
                 outside 2048 to 8192 bits.
         """
-        protobuf = _bounded(data)
-        type, body = _decode(protobuf)
-        try:
-            key = cls(type, _ALGORITHMS[type].decode_public(body))
-        except ValueError as error:
-            raise InvalidKey(f"{type.name} public key refused: {error}") from error
-        if key._protobuf != protobuf:
-            raise InvalidKey(f"{type.name} public key is not in its canonical encoding")
-        return key
+        return _public_key(_bounded(data))
 
     @property
     def type(self) -> KeyType:
@@ -81,13 +81,21 @@ class PublicKey:
     def verify(self, data: bytes, signature: bytes) -> None:
         """Check that `signature` was made over `data` with the private key.
 
+        What was found good lately is known to be good: peers that are met again show the same.
+
         Raises:
             InvalidSignature: it was not.
         """
+        checked = (self, sha256(data).digest(), signature)
+        if checked in _good:
+            return
         try:
             self._verifier.verify(data, signature)
         except (_WrongSignature, ValueError) as error:
             raise InvalidSignature(f"wrong {self._type.name} signature") from error
+        if len(_good) >= _REMEMBERED:
+            del _good[next(iter(_good))]
+        _good[checked] = None
 
     def to_protobuf(self) -> bytes:
         """The `PublicKey` message, always the same bytes."""
@@ -123,7 +131,7 @@ class PrivateKey:
         """
         try:
             type = KeyType(type)
-            return cls(type, _ALGORITHMS[type].generate(bits))
+            return cls(type, _algorithm(type).generate(bits))
         except ValueError as error:
             raise InvalidKey(str(error)) from error
 
@@ -136,7 +144,7 @@ class PrivateKey:
         """
         type, body = _decode(_bounded(data))
         try:
-            return cls(type, _ALGORITHMS[type].decode_private(body))
+            return cls(type, _algorithm(type).decode_private(body))
         except ValueError as error:
             raise InvalidKey(f"{type.name} private key refused: {error}") from error
 
@@ -168,6 +176,18 @@ class PrivateKey:
 
     def __repr__(self) -> str:
         return f"<PrivateKey {self.type.name} of {self.peer_id}>"
+
+
+@lru_cache(_REMEMBERED)
+def _public_key(protobuf: bytes) -> PublicKey:
+    type, body = _decode(protobuf)
+    try:
+        key = PublicKey(type, _algorithm(type).decode_public(body))
+    except ValueError as error:
+        raise InvalidKey(f"{type.name} public key refused: {error}") from error
+    if key.to_protobuf() != protobuf:
+        raise InvalidKey(f"{type.name} public key is not in its canonical encoding")
+    return key
 
 
 def _encode(type: KeyType, body: bytes) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from google.protobuf.message import DecodeError
 
@@ -86,28 +87,33 @@ class PeerRecord:
                 or not signed by the peer whose addresses it has.
         """
         _check_size(len(data))
-        envelope = Envelope.decode(data)
-        domain = _DOMAINS.get(envelope.payload_type)
-        if domain is None:
-            raise InvalidEnvelope(
-                f"payload type {envelope.payload_type[:32].hex()} is not that of a peer record"
-            )
-        envelope.verify(domain)
-        try:
-            message = _PeerRecordMessage.FromString(envelope.payload)
-            peer_id = PeerId(message.peer_id)
-        except DecodeError as error:
-            raise InvalidEnvelope("not the protobuf of a peer record") from error
-        except IdentityError as error:
-            raise InvalidEnvelope(f"the peer id of a peer record: {error}") from error
-        if envelope.public_key.peer_id != peer_id:
-            raise InvalidEnvelope(
-                f"a peer record is signed by another peer, {envelope.public_key.peer_id}",
-                peer=peer_id,
-            )
-        _check_count(len(message.addresses))
-        addresses = tuple(info.multiaddr for info in message.addresses if info.multiaddr)
-        return cls(peer_id, message.seq, addresses)
+        return _open(bytes(data))
+
+
+@lru_cache(256)  # 2 MiB at most: a peer that is met again sends the same record
+def _open(data: bytes) -> PeerRecord:
+    envelope = Envelope.decode(data)
+    domain = _DOMAINS.get(envelope.payload_type)
+    if domain is None:
+        raise InvalidEnvelope(
+            f"payload type {envelope.payload_type[:32].hex()} is not that of a peer record"
+        )
+    envelope.verify(domain)
+    try:
+        message = _PeerRecordMessage.FromString(envelope.payload)
+        peer_id = PeerId(message.peer_id)
+    except DecodeError as error:
+        raise InvalidEnvelope("not the protobuf of a peer record") from error
+    except IdentityError as error:
+        raise InvalidEnvelope(f"the peer id of a peer record: {error}") from error
+    if envelope.public_key.peer_id != peer_id:
+        raise InvalidEnvelope(
+            f"a peer record is signed by another peer, {envelope.public_key.peer_id}",
+            peer=peer_id,
+        )
+    _check_count(len(message.addresses))
+    addresses = tuple(info.multiaddr for info in message.addresses if info.multiaddr)
+    return PeerRecord(peer_id, message.seq, addresses)
 
 
 def _check_size(size: int) -> None:

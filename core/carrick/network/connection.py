@@ -13,7 +13,7 @@ from carrick.interfaces import Direction, MuxedConnection, MuxedStream
 from carrick.network.codes import StreamCode
 from carrick.network.events import EventBus, StreamClosed, StreamOpened
 from carrick.network.limits import Limits
-from carrick.network.opening import LazyOpening
+from carrick.network.opening import LazyOpening, Opening
 from carrick.network.resources import ConnectionReservation, StreamReservation
 from carrick.network.stream import Stream
 from carrick.transports import multistream
@@ -64,6 +64,7 @@ class Connection:
         self.reservation = reservation
         self._swarm = swarm
         self._streams: set[Stream] = set()
+        self._at_end: list[Callable[[Connection], None]] = []
         self.nursery: trio.Nursery | None = None
         """Set by the swarm while the connection is carried."""
 
@@ -199,7 +200,7 @@ class Connection:
         slot: StreamReservation,
         *,
         received: bytes = b"",
-        opening: LazyOpening | None = None,
+        opening: Opening | None = None,
     ) -> Stream:
         """Make a stream of a negotiated one, and keep account of it. For the swarm."""
 
@@ -223,6 +224,19 @@ class Connection:
         return True
 
     # --- ending -----------------------------------------------------------------------------------
+
+    def call_at_end(self, function: Callable[[Connection], None]) -> None:
+        """Call `function` when the connection has ended; at once if it has."""
+        if self.ended.is_set():
+            function(self)
+        else:
+            self._at_end.append(function)
+
+    def mark_ended(self) -> None:
+        """The connection has given back what it held. For the swarm."""
+        self.ended.set()
+        for function in self._at_end:
+            function(self)
 
     async def aclose(self, code: int = 0, *, reason: str = "closed by us") -> None:
         """Tell the peer, flush for at most a second, end. Idempotent."""

@@ -143,7 +143,7 @@ class Subscription(Generic[E]):
     def close(self) -> None:
         """Stop. Idempotent."""
         self._closed = True
-        self._bus._subscriptions.discard(self)
+        self._bus._remove(self)
         self._waiters.unpark_all()
 
     def __aiter__(self) -> Subscription[E]:
@@ -177,6 +177,8 @@ class EventBus:
         self.dropped = 0
         """How many events were lost in all, because a subscriber's queue was full."""
         self._subscriptions: set[Subscription[Event]] = set()
+        self._wanting: dict[type[Event], list[Subscription[Event]]] = {}
+        """Who wants events of a type, of those types that were asked for."""
 
     def subscribe(self, *types: type[E], capacity: int = 256) -> Subscription[E]:
         """Events of these types and their subtypes from now on; no type means every event.
@@ -188,14 +190,23 @@ class EventBus:
             raise ValueError(f"a subscription's capacity must be at least 1, not {capacity}")
         subscription: Subscription[E] = Subscription(self, types or (Event,), capacity)  # type: ignore[arg-type]
         self._subscriptions.add(subscription)  # type: ignore[arg-type]
+        self._wanting.clear()
         return subscription
 
     def wanted(self, type: type[Event]) -> bool:
         """Whether anybody would receive an event of this type: for events that are dear to make."""
-        return any(issubclass(type, s.types) for s in self._subscriptions)
+        return bool(self._subscribers(type))
 
     def publish(self, event: Event) -> None:
         """Hand `event` to its subscribers. Never waits."""
-        for subscription in self._subscriptions:
-            if isinstance(event, subscription.types):
-                subscription._put(event)
+        for subscription in self._subscribers(type(event)):
+            subscription._put(event)
+
+    def _subscribers(self, type: type[Event]) -> list[Subscription[Event]]:
+        if type not in self._wanting:
+            self._wanting[type] = [s for s in self._subscriptions if issubclass(type, s.types)]
+        return self._wanting[type]
+
+    def _remove(self, subscription: Subscription[E]) -> None:
+        self._subscriptions.discard(subscription)
+        self._wanting.clear()

@@ -10,6 +10,7 @@ Scopes that are keyed by something remote exist only while something is charged 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Self
 
 from carrick.addressing import IPAddress
@@ -35,6 +36,11 @@ _STREAM: dict[Direction, Charge] = {
 }
 _CONNECTION: Charge = ((Kind.CONNECTIONS, 1), (Kind.MEMORY, CONNECTION_MEMORY))
 _INBOUND: Charge = ((Kind.CONNECTIONS_INBOUND, 1),)
+
+
+@lru_cache(256)
+def _inbound_streams(limit: str, maximum: int) -> Maxima:
+    return Maxima({Kind.STREAMS_INBOUND: (limit, maximum)})
 
 
 class _Reservation:
@@ -79,32 +85,10 @@ class ConnectionReservation(_Reservation):
         self, manager: ResourceManager, direction: Direction, slot: AddressSlot | None
     ) -> None:
         super().__init__()
-        limits = manager.limits
         self.direction = direction
         self.peer: PeerId | None = None
-        self.scope = Scope(
-            "connection",
-            {
-                Kind.STREAMS_INBOUND: (
-                    "streams_inbound_per_connection",
-                    limits.streams_inbound_per_connection,
-                ),
-                Kind.STREAMS: ("streams_per_connection", limits.streams_per_connection),
-                Kind.MEMORY: (
-                    "memory_per_connection",
-                    limits.memory_per_connection + CONNECTION_MEMORY,
-                ),
-            },
-        )
-        self.pending_streams = Scope(
-            "connection",
-            {
-                Kind.STREAMS_INBOUND: (
-                    "streams_pending_per_connection",
-                    limits.streams_pending_per_connection,
-                )
-            },
-        )
+        self.scope = Scope("connection", manager.connection_maxima)
+        self.pending_streams = Scope("connection", manager.pending_maxima)
         self.budget = MemoryBudget(manager, self)
         self._manager = manager
         self._slot = slot
@@ -157,30 +141,39 @@ class ConnectionReservation(_Reservation):
         self.budget.close()
 
 
-class StreamReservation(_Reservation):
-    """What one stream holds."""
+class StreamReservation:
+    """What one stream holds: one stream of its direction in each of its scopes."""
+
+    __slots__ = ("_connection", "_manager", "_scopes", "direction")
 
     def __init__(
         self, manager: ResourceManager, connection: ConnectionReservation, direction: Direction
     ) -> None:
-        super().__init__()
         assert connection.peer is not None
         self._manager = manager
         self._connection = connection
-        self._peer = connection.peer
         self.direction = direction
         charge = _STREAM[direction]
         common = [(manager.system, connection.scope)]
-        scopes = [manager.peer_scope(self._peer), connection.scope]
+        scopes = [manager.peer_scope(connection.peer), connection.scope, manager.system]
         if direction is Direction.INBOUND:
             common.append((manager.transient, connection.pending_streams))
-            scopes.append(connection.pending_streams)
+            scopes += (connection.pending_streams, manager.transient)
         for shared, own in common:
             # A flood over many connections must not take the last stream from all others.
             if direction is Direction.OUTBOUND or own.counts[Kind.STREAMS_INBOUND] >= GUARANTEED:
                 shared.check(charge)
-        self._take(*((scope, charge) for scope in scopes))
-        self._add(*((shared, charge) for shared, _ in common))
+            own.check(charge)
+        scopes[0].check(charge)
+        for scope in scopes:
+            scope.add(charge)
+        self._scopes: list[Scope] | None = scopes
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
     def negotiated(
         self, protocol: str, *, service: str | None = None, per_peer: int | None = None
@@ -194,27 +187,36 @@ class StreamReservation(_Reservation):
             ResourceLimitExceeded: too many streams of this protocol, for the peer or in all.
             ConnectionClosed: the connection has ended, and everything was given back.
         """
-        if self._released:
-            raise ConnectionClosed(peer=self._peer)
+        connection, manager = self._connection, self._manager
+        peer, held = connection.peer, self._scopes
+        if held is None:
+            raise ConnectionClosed(peer=peer)
+        assert peer is not None
         charge = _STREAM[self.direction]
-        manager = self._manager
         scopes = [
             manager.protocol_scope(protocol),
-            manager.protocol_peer_scope(protocol, self._peer, per_peer),
+            manager.protocol_peer_scope(protocol, peer, per_peer),
         ]
         if service is not None:
-            scopes += [
-                manager.service_scope(service),
-                manager.service_peer_scope(service, self._peer),
-            ]
-        self._take(*((scope, charge) for scope in scopes))
+            scopes += [manager.service_scope(service), manager.service_peer_scope(service, peer)]
+        for scope in scopes:
+            scope.check(charge)
+        for scope in scopes:
+            scope.add(charge)
+        held += scopes
         if self.direction is Direction.INBOUND:
-            self._give_back(manager.transient, charge)
-            self._give_back(self._connection.pending_streams, charge)
+            for scope in (manager.transient, connection.pending_streams):
+                scope.remove(charge)
+                held.remove(scope)
 
     def release(self) -> None:
-        super().release()
-        self._connection._streams.discard(self)
+        """Give everything back. Idempotent."""
+        held, self._scopes = self._scopes, None
+        if held is not None:
+            charge = _STREAM[self.direction]
+            for scope in held:
+                scope.remove(charge)
+            self._connection._streams.discard(self)
 
 
 class MemoryBudget:
@@ -282,27 +284,57 @@ class ResourceManager:
         self.addresses = AddressAdmission(limits)
         self.system = Scope(
             "system",
-            {
-                Kind.CONNECTIONS: ("connections", limits.connections),
-                Kind.CONNECTIONS_INBOUND: ("connections_inbound", limits.connections_inbound),
-                Kind.STREAMS: ("streams", limits.streams),
-                Kind.STREAMS_INBOUND: ("streams_inbound", limits.streams_inbound),
-                Kind.MEMORY: ("memory", limits.memory),
-            },
+            Maxima(
+                {
+                    Kind.CONNECTIONS: ("connections", limits.connections),
+                    Kind.CONNECTIONS_INBOUND: ("connections_inbound", limits.connections_inbound),
+                    Kind.STREAMS: ("streams", limits.streams),
+                    Kind.STREAMS_INBOUND: ("streams_inbound", limits.streams_inbound),
+                    Kind.MEMORY: ("memory", limits.memory),
+                }
+            ),
         )
         self.transient = Scope(
             "transient",
-            {
-                Kind.CONNECTIONS_INBOUND: ("connections_pending", limits.connections_pending),
-                Kind.STREAMS_INBOUND: ("streams_pending", limits.streams_pending),
-            },
+            Maxima(
+                {
+                    Kind.CONNECTIONS_INBOUND: ("connections_pending", limits.connections_pending),
+                    Kind.STREAMS_INBOUND: ("streams_pending", limits.streams_pending),
+                }
+            ),
         )
-        self._peer_maxima: Maxima = {
-            Kind.CONNECTIONS: ("connections_per_peer", limits.connections_per_peer),
-            Kind.STREAMS_INBOUND: ("streams_inbound_per_peer", limits.streams_inbound_per_peer),
-            Kind.STREAMS_OUTBOUND: ("streams_outbound_per_peer", limits.streams_outbound_per_peer),
-            Kind.MEMORY: ("memory_per_peer", limits.memory_per_peer),
-        }
+        self.connection_maxima = Maxima(
+            {
+                Kind.STREAMS_INBOUND: (
+                    "streams_inbound_per_connection",
+                    limits.streams_inbound_per_connection,
+                ),
+                Kind.STREAMS: ("streams_per_connection", limits.streams_per_connection),
+                Kind.MEMORY: (
+                    "memory_per_connection",
+                    limits.memory_per_connection + CONNECTION_MEMORY,
+                ),
+            }
+        )
+        self.pending_maxima = Maxima(
+            {
+                Kind.STREAMS_INBOUND: (
+                    "streams_pending_per_connection",
+                    limits.streams_pending_per_connection,
+                )
+            }
+        )
+        self._peer_maxima = Maxima(
+            {
+                Kind.CONNECTIONS: ("connections_per_peer", limits.connections_per_peer),
+                Kind.STREAMS_INBOUND: ("streams_inbound_per_peer", limits.streams_inbound_per_peer),
+                Kind.STREAMS_OUTBOUND: (
+                    "streams_outbound_per_peer",
+                    limits.streams_outbound_per_peer,
+                ),
+                Kind.MEMORY: ("memory_per_peer", limits.memory_per_peer),
+            }
+        )
         self._peers: dict[Hashable, Scope] = {}
         self._protocols: dict[Hashable, Scope] = {}
         self._protocol_peers: dict[Hashable, Scope] = {}
@@ -392,7 +424,7 @@ class ResourceManager:
         scope = home.get(key)
         if scope is None:
             value = getattr(self.limits, limit) if maximum is None else maximum
-            scope = Scope(label, {Kind.STREAMS_INBOUND: (limit, value)}, home, key)
+            scope = Scope(label, _inbound_streams(limit, value), home, key)
         return scope
 
     def stat(self) -> dict[str, dict[str, int]]:

@@ -16,7 +16,7 @@ from carrick.errors import (
 )
 from carrick.interfaces import Buffer, Direction, MuxedStream
 from carrick.network.codes import StreamCode
-from carrick.network.opening import LazyOpening
+from carrick.network.opening import Opening
 from carrick.network.writer import BufferedWriter
 from carrick.wire import decode_varint, encode_frame, parse_message
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Stream"]
 
+_FEW = 4096  # bytes that are handed out without letting others run first
 _CLOSE_FLUSH = 10.0  # s that aclose waits for a buffered writer's bytes: a write stall
 
 
@@ -62,13 +63,13 @@ class Stream(trio.abc.HalfCloseableStream):
         protocol: str,
         *,
         received: bytes = b"",
-        opening: LazyOpening | None = None,
+        opening: Opening | None = None,
         ended: Callable[[Stream, bool], None],
     ) -> None:
         """
         Args:
             received: bytes that came behind the negotiation.
-            opening: a negotiation that the peer has not answered yet.
+            opening: the end of the negotiation, if that is still to come.
             ended: told once, with whether the stream was reset.
         """
         self.connection = connection
@@ -156,13 +157,17 @@ class Stream(trio.abc.HalfCloseableStream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Wait for bytes and return them; `b""` once the peer has sent its end of file."""
-        if self._opening is not None or self._writer is not None or self._closed:
+        if self._buffer or self._opening or self._writer or self._closed:
             _check_size(max_bytes)
             await self._before_receive()
-        if self._buffer:
-            _check_size(max_bytes)
-            await trio.lowlevel.checkpoint()
-            return self._take(len(self._buffer) if max_bytes is None else max_bytes)
+            if not self._buffer:
+                await self._end_negotiation()
+            if self._buffer:
+                if len(self._buffer) > _FEW:
+                    await trio.lowlevel.checkpoint()
+                else:
+                    await trio.lowlevel.checkpoint_if_cancelled()
+                return self._take(len(self._buffer) if max_bytes is None else max_bytes)
         try:
             return await self._raw.receive_some(max_bytes)
         except StreamReset as error:
@@ -172,6 +177,8 @@ class Stream(trio.abc.HalfCloseableStream):
     async def receive_views(self) -> list[memoryview]:
         """All bytes that are there, without a copy; empty at end of file. For bulk readers."""
         await self._before_receive()
+        if not self._buffer:
+            await self._end_negotiation()
         if self._buffer:
             await trio.lowlevel.checkpoint()
             return [memoryview(self._take(len(self._buffer)))]
@@ -246,16 +253,20 @@ class Stream(trio.abc.HalfCloseableStream):
         """Receive into the buffer; False at end of file."""
         had = len(self._buffer)
         await self._before_receive()
+        await self._end_negotiation()
         if len(self._buffer) == had:  # else bytes came right behind the negotiation
             self._buffer += await self._raw.receive_some()
         return len(self._buffer) > had
 
     async def _before_receive(self) -> None:
-        """Let the peer have what it answers to, and see that it speaks our protocol."""
+        """Let the peer have what it answers to."""
         if self._closed:
             raise trio.ClosedResourceError("the stream was closed")
         if self._writer is not None and self._writer.buffered:
             await self._writer.flush()
+
+    async def _end_negotiation(self) -> None:
+        """See that the peer speaks our protocol, or tell it that we do."""
         if self._opening is not None:
             try:
                 self._buffer += await self._opening.confirm()

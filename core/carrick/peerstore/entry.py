@@ -106,10 +106,12 @@ class Entry:
     def trim(self, now: float, connected: bool, bounds: Bounds) -> None:
         """Drop expired addresses, and the least worthy ones of too many."""
         limit = bounds.addresses_connected if connected else bounds.addresses
-        if self.addresses:
-            self.addresses = dict(self.current(now, connected))
+        for raw, known in tuple(self.addresses.items()):
+            if known.expires <= now and not (connected and known.while_connected):
+                del self.addresses[raw]
         self._limit_addresses(limit)
-        self.measure()
+        if not connected:  # only those of peers that are not connected are accounted for
+            self.measure()
 
     def disconnect(self, now: float, bounds: Bounds) -> None:
         """The peer's connection has ended."""

@@ -90,9 +90,13 @@ class PeerBook:
 
     def set_protocols(self, peer: PeerId, protocols: Iterable[str]) -> None:
         bounds = self._bounds
+        protocols = tuple(islice(protocols, bounds.protocols))
+        entry = self._entry(peer)
+        if entry.protocols == frozenset(protocols):
+            return self._told(peer, entry, changed=False)
         kept: set[str] = set()
         left = bounds.protocol_bytes
-        for protocol in islice(protocols, bounds.protocols):
+        for protocol in protocols:
             size = len(protocol.encode(errors="replace"))
             if not 0 < size <= bounds.protocol_id_bytes or protocol in kept:
                 continue
@@ -100,7 +104,6 @@ class PeerBook:
                 break
             left -= size
             kept.add(protocol)
-        entry = self._entry(peer)
         entry.protocols, entry.protocol_bytes = frozenset(kept), bounds.protocol_bytes - left
         self._told(peer, entry)
 
@@ -114,9 +117,10 @@ class PeerBook:
         entry = self._entry(peer)
         if name not in entry.metadata and len(entry.metadata) >= self._bounds.metadata:
             raise ValueError(f"more than {self._bounds.metadata} metadata names of one peer")
-        cut = value.encode(errors="replace")[: self._bounds.metadata_bytes]
-        entry.metadata[name] = cut.decode(errors="ignore")
-        self._told(peer, entry)
+        cut = value.encode(errors="replace")[: self._bounds.metadata_bytes].decode(errors="ignore")
+        changed = entry.metadata.get(name) != cut
+        entry.metadata[name] = cut
+        self._told(peer, entry, changed=changed)
 
     def metadata(self, peer: PeerId) -> Mapping[str, str]:
         entry = self._get(peer)
@@ -225,22 +229,25 @@ class PeerBook:
             entry.believe(raw, ttl, now)
         self._update(peer, entry)
 
-    def _told(self, peer: PeerId, entry: Entry) -> None:
+    def _told(self, peer: PeerId, entry: Entry, *, changed: bool = True) -> None:
         """Something else than an address was told of the peer."""
+        if not changed and peer in self._connected:
+            return  # it is kept for as long as the peer is connected, and a while from then on
         entry.kept_until = max(entry.kept_until, self._clock() + Ttl.RECENTLY_CONNECTED)
         self._update(peer, entry)
 
     def _update(self, peer: PeerId, entry: Entry) -> None:
         """Put `entry` in its place, within the bounds, after whatever was done to it."""
-        if peer in self._entries:
+        connected = peer in self._connected
+        if not connected and peer in self._entries:
             self._take_out(peer)
-        entry.trim(self._clock(), peer in self._connected, self._bounds)
+        entry.trim(self._clock(), connected, self._bounds)
         if entry.empty:
-            self._changed(peer)
-            return
-        self._put(peer, entry)
+            self._entries.pop(peer, None)
+        else:
+            self._put(peer, entry)
         self._changed(peer)
-        if peer not in self._connected:
+        if not connected:
             self._make_room(peer)
 
     def _put(self, peer: PeerId, entry: Entry) -> None:

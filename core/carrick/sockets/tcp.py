@@ -18,6 +18,15 @@ logger = logging.getLogger(__name__)
 KEEPALIVE_IDLE = 30  # seconds until the first probe
 KEEPALIVE_INTERVAL = 10
 KEEPALIVE_PROBES = 3
+_KEEPALIVE = [
+    (getattr(socket, name), value)
+    for name, value in (
+        ("TCP_KEEPIDLE", KEEPALIVE_IDLE),
+        ("TCP_KEEPINTVL", KEEPALIVE_INTERVAL),
+        ("TCP_KEEPCNT", KEEPALIVE_PROBES),
+    )
+    if hasattr(socket, name)
+]
 ACCEPT_PAUSE = 0.1  # seconds without accepting after descriptors or memory ran out
 
 _CLOSED = {errno.EBADF, errno.EINVAL}
@@ -45,13 +54,8 @@ class KernelSocket:
         self.remote: Endpoint = connected.getpeername()[:2]
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in (
-            ("TCP_KEEPIDLE", KEEPALIVE_IDLE),
-            ("TCP_KEEPINTVL", KEEPALIVE_INTERVAL),
-            ("TCP_KEEPCNT", KEEPALIVE_PROBES),
-        ):
-            if hasattr(socket, option):
-                connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+        for option, value in _KEEPALIVE:
+            connected.setsockopt(socket.IPPROTO_TCP, option, value)
 
     def recv_into(self, buffer: memoryview) -> int | None:
         try:
@@ -98,7 +102,7 @@ class KernelListener:
         self.local: Endpoint = listening.getsockname()[:2]
 
     async def accept(self) -> KernelSocket:
-        await trio.lowlevel.checkpoint()
+        waited = False
         while True:
             if self._socket.fileno() < 0:
                 raise trio.ClosedResourceError("the listener was closed")
@@ -106,6 +110,7 @@ class KernelListener:
                 accepted, _ = self._socket.accept()
             except (BlockingIOError, InterruptedError):
                 await trio.lowlevel.wait_readable(self._socket.fileno())
+                waited = True
                 continue
             except OSError as error:
                 if error.errno in _CLOSED:
@@ -114,12 +119,19 @@ class KernelListener:
                     # Descriptors or memory ran out, and the connection stays in the backlog:
                     # without a pause this would spin.
                     await self._pause(error)
+                else:
+                    await trio.lowlevel.checkpoint()
                 continue
             self._pausing = False
             try:
+                if not waited:
+                    await trio.lowlevel.checkpoint()
                 return KernelSocket(accepted)
             except OSError:  # it is gone already
                 accepted.close()
+            except BaseException:
+                accepted.close()
+                raise
 
     async def _pause(self, error: OSError) -> None:
         if not self._pausing:  # one line, however long it lasts

@@ -52,9 +52,9 @@ class NoiseHandshake:
     ) -> None:
         self._role = role
         self._xx = XX(static, initiator=role is Role.CLIENT)
-        self._payload = with_extensions(payload, muxers, certhashes)
-        self._expected_peer = expected_peer
         self._muxers = tuple(muxers)
+        self._payload = with_extensions(payload, self._muxers, tuple(certhashes))
+        self._expected_peer = expected_peer
         self._keylog = keylog
         self._input = bytearray()
         self._output = bytearray()

@@ -6,8 +6,8 @@ Authentication".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from carrick.errors import HandshakeError, IdentityError, ProtocolError
 from carrick.identity import PrivateKey, PublicKey
@@ -40,8 +40,9 @@ def signed_payload(key: PrivateKey, static_public: bytes) -> bytes:
     ).SerializeToString()
 
 
+@lru_cache(64)
 def with_extensions(
-    payload: bytes, muxers: Sequence[str], certhashes: Sequence[bytes] = ()
+    payload: bytes, muxers: tuple[str, ...], certhashes: tuple[bytes, ...] = ()
 ) -> bytes:
     """`payload` with our muxers, best first, and the hashes of our WebTransport certificates.
 

@@ -31,15 +31,20 @@ def make_context(
     context.use_certificate(certificate.certificate)
     context.use_privatekey(certificate.private_key)
     context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _verify)
-    # A resumed handshake has no certificates. OpenSSL still sends two tickets, with this option
-    # short ones; without a session cache nobody can redeem them.
+    # A resumed handshake has no certificates. OpenSSL still makes two tickets, with this option
+    # short ones; they do not leave this process.
     context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
     if role is Role.SERVER:
         context.set_alpn_select_callback(_choose_protocol)
-    if keylog is not None:
-        context.set_keylog_callback(lambda _tls, line: keylog(line.decode()))
+
+    def learn(tls: SSL.Connection, line: bytes) -> None:
+        _check(tls).learn_secret(line)
+        if keylog is not None:
+            keylog(line.decode())
+
+    context.set_keylog_callback(learn)
     return context
 
 

@@ -4,8 +4,8 @@
 
     u8 content type | u16 legacy version | u16 length | length bytes
 
-OpenSSL is given one complete record at a time, so that no bytes hide inside it: what is behind
-the last handshake record stays ours, and its buffers stay as small as a record.
+During the handshake OpenSSL is given one complete record at a time, so that no bytes hide inside
+it: what is behind the last handshake record stays ours.
 """
 
 from __future__ import annotations
@@ -13,7 +13,11 @@ from __future__ import annotations
 from carrick.errors import ProtocolError
 from carrick.interfaces import Buffer
 
-__all__ = ["HEADER", "MAX_FRAGMENT", "record_size"]
+__all__ = ["ALERT", "APPLICATION_DATA", "HANDSHAKE", "HEADER", "MAX_FRAGMENT", "record_size"]
+
+ALERT = 21
+HANDSHAKE = 22
+APPLICATION_DATA = 23
 
 HEADER = 5
 MAX_FRAGMENT = 1 << 14

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
@@ -12,7 +13,8 @@ from carrick.identity import PeerId, PublicKey
 from carrick.interfaces import Buffer, Role, Session
 from carrick.transports.security.tls.certificate import verify_chain
 from carrick.transports.security.tls.frames import HEADER, record_size
-from carrick.transports.security.tls.records import TlsRecords, drain, reason
+from carrick.transports.security.tls.keys import SUITES, TrafficSecret
+from carrick.transports.security.tls.records import TlsRecords
 
 __all__ = ["PeerCheck", "TlsHandshake"]
 
@@ -21,9 +23,14 @@ MAX_HANDSHAKE = 16 * 1024
 """Bytes that a peer may send before it is authenticated. Honest ones need up to 8 KiB, with RSA
 keys of 8192 bits; 64 KiB of memory are allowed (ATTACKS 6.1, promise 3)."""
 
+_CLIENT_SECRET = b"CLIENT_TRAFFIC_SECRET_0"  # labels of the NSS key log
+_SERVER_SECRET = b"SERVER_TRAFFIC_SECRET_0"
+_DRAIN = 16 * 1024  # bytes taken from OpenSSL at once
+
 
 class PeerCheck:
-    """What one handshake demands of its peer. OpenSSL's callbacks find it on the connection."""
+    """What one handshake demands of its peer, and what it learns. OpenSSL's callbacks find it on
+    the connection."""
 
     def __init__(
         self,
@@ -37,6 +44,13 @@ class PeerCheck:
         self._expected_peer = expected_peer
         self._now = now
         self._verified: tuple[list[bytes], PublicKey] | None = None
+        self.secrets: dict[bytes, bytes] = {}
+        """By their label in the key log, which is the only way that OpenSSL gives them out."""
+
+    def learn_secret(self, line: bytes) -> None:
+        """Take a line of the key log: `label client-random secret`, in hexadecimal digits."""
+        label, _, secret = line.split()
+        self.secrets[label] = bytes.fromhex(secret.decode())
 
     def choose_protocol(self, offered: Sequence[bytes]) -> bytes:
         """A server's choice: the client's first that we know.
@@ -118,10 +132,10 @@ class TlsHandshake:
 
     def take_output(self) -> bytes:
         if self._session is not None and self._role is Role.SERVER:
-            # Only OpenSSL's session tickets are left. They need no packet of their own, and go
-            # out in front of the first record.
+            # Only session tickets are left. A server need not send any, and so the first record
+            # of `TlsRecords` has the number 0.
             return b""
-        return drain(self._tls)
+        return _drain(self._tls)
 
     def _receive(self, data: memoryview) -> None:
         at = 0
@@ -145,7 +159,7 @@ class TlsHandshake:
         except SSL.WantReadError:
             return
         except SSL.Error as error:
-            refusal = reason(error)
+            refusal = _reason(error)
         else:
             self._done = True
             return
@@ -164,10 +178,22 @@ class TlsHandshake:
         return Session(
             peer_id=key.peer_id,
             public_key=key,
-            records=TlsRecords(tls, self._role),
+            records=self._records(),
             muxer=None if protocol in (b"", ALPN) else protocol.decode(),
             received=self._held,
         )
+
+    def _records(self) -> TlsRecords:
+        """What seals and opens records from here on, both directions from number 0."""
+        suite = SUITES.get(self._tls.get_cipher_name() or "")
+        secrets = self._check.secrets
+        if suite is None or not secrets.keys() >= {_CLIENT_SECRET, _SERVER_SECRET}:
+            raise HandshakeError("this OpenSSL does not tell the traffic secrets")
+        mine, theirs = _CLIENT_SECRET, _SERVER_SECRET
+        if self._role is Role.SERVER:
+            mine, theirs = theirs, mine
+        sending, receiving = (TrafficSecret(suite, secrets[each]) for each in (mine, theirs))
+        return TlsRecords(sending, receiving, self._role)
 
     def _peer_chain(self) -> list[crypto.X509]:
         """All certificates that the peer sent. OpenSSL's list lacks the first on a server."""
@@ -176,3 +202,20 @@ class TlsHandshake:
         if self._role is Role.SERVER and first is not None:
             chain.insert(0, first)
         return chain
+
+
+def _drain(tls: SSL.Connection) -> bytes:
+    """All bytes that OpenSSL wants to send."""
+    parts = []
+    with contextlib.suppress(SSL.WantReadError):
+        while True:
+            parts.append(tls.bio_read(_DRAIN))
+    return b"".join(parts)
+
+
+def _reason(error: SSL.Error) -> str:
+    """What OpenSSL says about an error, in one line."""
+    if isinstance(error, SSL.SysCallError):
+        return str(error.args[-1]).lower()
+    queue = error.args[0] if error.args else ()
+    return "; ".join(text for _library, _function, text in queue if text) or "unknown error"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 from collections.abc import AsyncIterator
@@ -11,7 +12,7 @@ import click
 import trio
 
 from carrick import Host, HostBuilder
-from carrick.addressing import tcp_endpoint
+from carrick.addressing import address_text, tcp_endpoint
 from carrick.cli.node import NodeOptions, make_builder, node_options
 from carrick.cli.options import Command, Settings
 from carrick.cli.output import Output
@@ -111,7 +112,7 @@ async def _serve(
                     await _listen_ipv6(host)
                     await _listen_quic(host)
                 nursery.start_soon(_log_connections, host)
-                addresses = [str(address) for address in host.addresses]
+                addresses = [address_text(address) for address in host.addresses]
                 fields: dict[str, Any] = {"id": host.id, "addresses": addresses}
                 output = Output(settings, "listen")
                 if metrics is not None:
@@ -119,6 +120,7 @@ async def _serve(
                     output.note(f"metrics at {fields['metrics']}")
                 output.result(fields, "\n".join(addresses))
                 output.note(f"{host.id} listens; Ctrl-C to stop")
+                gc.freeze()  # what a start leaves behind stays: no collection looks at it again
                 await trio.sleep_forever()
 
 

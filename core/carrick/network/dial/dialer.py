@@ -81,8 +81,9 @@ class Dialer:
         self._resources = resources
         self._events = events
         self._admit = admit
-        self._dials: dict[PeerId, _PeerDial] = {}
-        self._limiter = trio.CapacityLimiter(self.limits.dials)
+        self._dials: dict[object, _PeerDial] = {}
+        """By peer; those of anybody by themselves."""
+        self._places = trio.Semaphore(self.limits.dials)
         self._nursery: trio.Nursery | None = None
         self._log = LimitedLog(logging.getLogger("carrick.network"))
 
@@ -94,6 +95,8 @@ class Dialer:
 
     def stop(self) -> None:
         """Cancel all dials, and take no more."""
+        for dial in tuple(self._dials.values()):
+            dial.finish()
         if self._nursery is not None:
             self._nursery.cancel_scope.cancel()
             self._nursery = None
@@ -118,13 +121,9 @@ class Dialer:
             raise DialError("the connection gater refused the peer", peer=peer)
         dial = self._dials.get(peer) if peer is not None else None
         if dial is None:
-            dial = _PeerDial(self, peer)
-            if peer is not None:
-                self._dials[peer] = dial
-            dial.join(addresses, force)
-            self._nursery.start_soon(dial.run)
-        else:
-            dial.join(addresses, force)
+            dial = _PeerDial(self, peer, self._nursery)
+            self._dials[dial.key] = dial
+        dial.join(addresses, force)
         return await dial.wait()
 
     async def dial_address(
@@ -135,28 +134,52 @@ class Dialer:
         Raises:
             CarrickError: what went wrong.
         """
+        connection = await self.attempt(peer, address, trio.CancelScope(), role=role)
+        assert connection is not None
+        return connection
+
+    async def attempt(
+        self,
+        peer: PeerId | None,
+        address: Multiaddr,
+        scope: trio.CancelScope,
+        *,
+        role: Role = Role.CLIENT,
+    ) -> Connection | None:
+        """As `dial_address`, within `scope`, which gets a deadline. None: `scope` was cancelled."""
         transport = next((each for each in self.transports if each.can_dial(address)), None)
         if transport is None:
             raise UnsupportedAddress("no transport dials this address", address=address)
+        limits = self.limits
         near = reach(address) in _NEAR
-        timeout = self.limits.dial_timeout_private if near else self.limits.dial_timeout
-        async with self._limiter:
-            reservation = self._resources.open_connection(Direction.OUTBOUND)
-            succeeded = False
+        timeout = limits.dial_timeout_private if near else limits.dial_timeout
+        connection: Connection | None = None
+        with scope:
+            await self._acquire_place()
             try:
-                with trio.fail_after(timeout):
+                scope.deadline = trio.current_time() + timeout
+                reservation = self._resources.open_connection(Direction.OUTBOUND)
+                try:
                     muxed = await transport.dial(
                         address, peer, role=role, budget=reservation.budget
                     )
-                connection = await self._take(muxed, peer, reservation)
-                succeeded = True
-                return connection
-            except trio.TooSlowError:
-                raise PeerTimeout(f"no answer within {timeout:g} s") from None
+                    connection = await self._take(muxed, peer, reservation)
+                finally:
+                    if connection is None:
+                        reservation.release()
+                    self.black_holes.record(address, connection is not None)
             finally:
-                if not succeeded:
-                    reservation.release()
-                self.black_holes.record(address, succeeded)
+                self._places.release()
+        if connection is None and trio.current_time() >= scope.deadline:
+            raise PeerTimeout(f"no answer within {timeout:g} s")
+        return connection
+
+    async def _acquire_place(self) -> None:
+        """One of the places for dials; no checkpoint if one is free."""
+        try:
+            self._places.acquire_nowait()
+        except trio.WouldBlock:
+            await self._places.acquire()
 
     async def _take(
         self, muxed: MuxedConnection, peer: PeerId | None, reservation: ConnectionReservation
@@ -173,8 +196,8 @@ class Dialer:
 
     def forget(self, dial: _PeerDial) -> None:
         """Nobody joins this dial any more."""
-        if dial.peer is not None and self._dials.get(dial.peer) is dial:
-            del self._dials[dial.peer]
+        if self._dials.get(dial.key) is dial:
+            del self._dials[dial.key]
 
     def failed(self, peer: PeerId | None, address: Multiaddr, cause: Exception) -> None:
         """An attempt has failed: leave the address alone for a while, and tell."""
@@ -188,18 +211,19 @@ class Dialer:
 
 
 class _PeerDial:
-    """One dial, shared by all who want the peer."""
+    """One dial, shared by all who want the peer. Each attempt is a task of the dialer's."""
 
-    def __init__(self, dialer: Dialer, peer: PeerId | None) -> None:
+    def __init__(self, dialer: Dialer, peer: PeerId | None, nursery: trio.Nursery) -> None:
         self.peer = peer
+        self.key: object = self if peer is None else peer
         self._dialer = dialer
+        self._nursery = nursery
         self._schedule = DialSchedule(dialer.limits.dials_per_peer)
-        self._joining: list[tuple[Multiaddr, bool]] = []
         self._known = 0
         self._resolving = 0
         self._waiters = 0
-        self._scope = trio.CancelScope()
-        self._changed = trio.Event()
+        self._running: set[trio.CancelScope] = set()
+        self._timer: trio.CancelScope | None = None
         self._done = trio.Event()
         self._connection: Connection | None = None
 
@@ -208,8 +232,12 @@ class _PeerDial:
         room = self._dialer.limits.addresses_per_dial - self._known
         added = list(dict.fromkeys(addresses))[:room]
         self._known += len(added)
-        self._joining += [(address, force) for address in added]
-        self._changed.set()
+        for address in added:
+            if not _DNS.isdisjoint(names(address)):
+                self._resolving += 1
+                self._spawn(self._resolve, address, force)
+        self._offer([(each, force) for each in added if _DNS.isdisjoint(names(each))])
+        self._advance()
 
     async def wait(self) -> Connection:
         """Wait for the outcome; when the last waiter leaves, the dial ends."""
@@ -218,9 +246,8 @@ class _PeerDial:
             await self._done.wait()
         finally:
             self._waiters -= 1
-            if not self._waiters and not self._done.is_set():
-                self._dialer.forget(self)
-                self._scope.cancel()
+            if not self._waiters:
+                self.finish()
         if self._connection is not None:
             return self._connection
         causes = self._schedule.causes
@@ -230,44 +257,50 @@ class _PeerDial:
             raise DialError("the dial was cancelled: the swarm is closing", peer=self.peer)
         raise NoAddresses("no address is known", peer=self.peer)
 
-    async def run(self) -> None:
-        try:
-            with self._scope:
-                async with trio.open_nursery() as nursery:
-                    while self._connection is None and not self._exhausted:
-                        self._start(nursery)
-                        next_at = self._schedule.next_at
-                        with trio.CancelScope() as pause:
-                            if next_at is not None:
-                                pause.deadline = next_at
-                            await self._changed.wait()
-                        self._changed = trio.Event()
-                    self._finish()  # before the losers have ended
-                    nursery.cancel_scope.cancel()
-        finally:
-            self._finish()
+    def finish(self) -> None:
+        """Let go of those who wait, and end what still runs."""
+        if not self._done.is_set():
+            self._dialer.forget(self)
+            self._done.set()
+            for scope in self._running:
+                scope.cancel()
 
-    def _finish(self) -> None:
-        self._dialer.forget(self)
-        self._done.set()
+    def _advance(self) -> None:
+        """Start what is due now; see when more is, and whether anything is left to wait for."""
+        if self._done.is_set():
+            return
+        schedule = self._schedule
+        for address in schedule.due(trio.current_time()):
+            self._spawn(self._attempt, address)
+        if self._connection is not None or (schedule.exhausted and not self._resolving):
+            self.finish()
+        elif (next_at := schedule.next_at) is not None:
+            if self._timer is None:
+                self._spawn(self._pause, next_at)
+            else:
+                self._timer.deadline = next_at
 
-    @property
-    def _exhausted(self) -> bool:
-        return self._schedule.exhausted and not self._resolving and not self._joining
+    def _spawn(self, work: Callable[..., Awaitable[None]], *args: object) -> None:
+        """Run `work` with a cancel scope of its own, that `finish` cancels."""
+        scope = trio.CancelScope()
+        self._running.add(scope)
 
-    def _start(self, nursery: trio.Nursery) -> None:
-        """Begin what is to be done now."""
-        joining, self._joining = self._joining, []
-        for address, force in joining:
-            if _DNS.isdisjoint(names(address)):
-                continue
-            self._resolving += 1
-            nursery.start_soon(self._resolve, address, force)
-        self._offer([each for each in joining if _DNS.isdisjoint(names(each[0]))])
-        for address in self._schedule.due(trio.current_time()):
-            nursery.start_soon(self._attempt, address)
-        if self._exhausted:
-            self._changed.set()
+        async def run() -> None:
+            try:
+                await work(scope, *args)
+            finally:
+                self._running.remove(scope)
+                self._advance()
+
+        self._nursery.start_soon(run)
+
+    async def _pause(self, scope: trio.CancelScope, until: float) -> None:
+        """Let time pass; `_advance` comes after every task."""
+        self._timer = scope
+        scope.deadline = until
+        with scope:
+            await trio.sleep_forever()
+        self._timer = None
 
     def _offer(self, addresses: Sequence[tuple[Multiaddr, bool]]) -> None:
         """Hand what may be dialled to the schedule."""
@@ -303,30 +336,29 @@ class _PeerDial:
                 raise DialBackoff(f"it failed a short while ago; tried again in {wait:.0f} s")
         return place
 
-    async def _resolve(self, address: Multiaddr, force: bool) -> None:
+    async def _resolve(self, scope: trio.CancelScope, address: Multiaddr, force: bool) -> None:
         try:
             if self._dialer.resolver is None:
                 raise UnsupportedAddress("it has a name, and there is no resolver")
             full = address if self.peer is None else with_peer(address, self.peer)
-            resolved = await self._dialer.resolver.resolve(full)
-            room = self._dialer.limits.addresses_per_dial - self._known
-            resolved = resolved[: max(1, room)]
-            self._known += len(resolved)
-            self._offer([(each, force) for each in resolved])
+            with scope:
+                resolved = await self._dialer.resolver.resolve(full)
+                room = self._dialer.limits.addresses_per_dial - self._known
+                resolved = resolved[: max(1, room)]
+                self._known += len(resolved)
+                self._offer([(each, force) for each in resolved])
         except CarrickError as cause:
             self._schedule.refuse(address, cause)
         finally:
             self._resolving -= 1
-            self._changed.set()
 
-    async def _attempt(self, address: Multiaddr) -> None:
+    async def _attempt(self, scope: trio.CancelScope, address: Multiaddr) -> None:
         def failed(cause: Exception) -> None:
             self._schedule.failed(address, cause)
             self._dialer.failed(self.peer, address, cause)
 
         async def dial() -> None:
-            connection = await self._dialer.dial_address(self.peer, address)
+            connection = await self._dialer.attempt(self.peer, address, scope)
             self._connection = self._connection or connection
 
         await guarded(dial, failed=failed)
-        self._changed.set()

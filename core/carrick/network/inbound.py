@@ -1,0 +1,193 @@
+"""Serves the streams that the peer of one connection opens: one task each."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from math import inf
+from typing import TypeAlias
+
+import trio
+
+from carrick.errors import CarrickError, NegotiationError, ProtocolError, ResourceLimitExceeded
+from carrick.interfaces import Direction, MuxedStream
+from carrick.network.admission import TokenBucket
+from carrick.network.codes import ConnectionCode, StreamCode
+from carrick.network.connection import Connection
+from carrick.network.firewall import LimitedLog, guarded
+from carrick.network.handlers import Handler, Handlers
+from carrick.network.limits import Limits
+from carrick.network.opening import LateAnswer
+from carrick.network.resources import StreamReservation
+from carrick.network.stream import Stream
+from carrick.transports.multistream import Listener
+
+__all__ = ["PEERS_FAULT", "InboundStreams", "Report"]
+
+Report: TypeAlias = Callable[[str, object, Exception], None]
+"""Logs a defect of ours: where it is, the peer it showed with, the error."""
+
+# What a peer can cause in a handler that is written well: no defect of ours.
+PEERS_FAULT = (CarrickError, trio.BrokenResourceError, trio.ClosedResourceError, TimeoutError)
+
+_FORGIVEN = 10.0  # violations per second that are no harm
+_RECEIVE = 4096  # bytes; several multistream messages
+
+
+class InboundStreams:
+    """The inbound streams of `connection`."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        handlers: Handlers,
+        limits: Limits,
+        log: LimitedLog,
+        report: Report,
+    ) -> None:
+        self._connection = connection
+        self._handlers = handlers
+        self._timeout = limits.negotiation_timeout
+        self._log = log
+        self._report = report
+        self._failed = partial(report, "a stream", connection.peer_id)
+        self._violations = TokenBucket(
+            _FORGIVEN, limits.violations_per_connection, trio.current_time()
+        )
+        self._negotiating: dict[MuxedStream, float] = {}  # until when, the first ones first
+        self._timer = trio.CancelScope()
+
+    async def accept(self, nursery: trio.Nursery) -> None:
+        """Serve each in a task of `nursery`, until the connection ends."""
+        while True:
+            with self._timer:
+                while True:
+                    try:
+                        raw = await self._connection.muxed.accept_stream()
+                    except CarrickError:
+                        return  # the connection has ended
+                    await self._admit(raw, nursery)
+            self._give_up()
+
+    async def _admit(self, raw: MuxedStream, nursery: trio.Nursery) -> None:
+        try:
+            slot = self._connection.reservation.open_stream(Direction.INBOUND)
+        except CarrickError as error:
+            raw.reset(StreamCode.RESOURCE_LIMIT_EXCEEDED)
+            peer = self._connection.peer_id
+            self._log.log(logging.DEBUG, "refused", peer, "stream refused: %s", error)
+            await self._count_violation()
+            return
+        until = trio.current_time() + self._timeout
+        self._negotiating[raw] = until
+        if self._timer.deadline == inf:
+            self._timer.deadline = until
+        nursery.start_soon(self._serve, raw, slot)
+
+    def _give_up(self) -> None:
+        """The timer ran out: end the streams that took too long to negotiate, and set it anew.
+
+        One timer serves them all, since all have the same time; a scope for each costs more than
+        the negotiation.
+        """
+        now = trio.current_time()
+        self._timer = trio.CancelScope()
+        for raw, until in list(self._negotiating.items()):
+            if until > now:
+                self._timer.deadline = until
+                break
+            raw.reset(StreamCode.PROTOCOL_NEGOTIATION_FAILED)
+
+    # --- one stream -------------------------------------------------------------------------------
+
+    async def _serve(self, raw: MuxedStream, slot: StreamReservation) -> None:
+        await guarded(self._serve_unguarded, raw, slot, failed=self._failed)
+
+    async def _serve_unguarded(self, raw: MuxedStream, slot: StreamReservation) -> None:
+        with slot:
+            try:
+                try:
+                    negotiated = await self._negotiate(raw, slot)
+                finally:
+                    del self._negotiating[raw]
+                served = negotiated is not None and await self._handle(*negotiated)
+            except BaseException:
+                raw.reset()
+                raise
+            if not served:
+                await self._count_violation()
+
+    async def _negotiate(
+        self, raw: MuxedStream, slot: StreamReservation
+    ) -> tuple[Handler, Stream] | None:
+        """Agree on a protocol, or reset the stream."""
+        code = StreamCode.PROTOCOL_NEGOTIATION_FAILED
+        connection = self._connection
+        limited = connection.is_limited
+
+        def find(protocol: str) -> Handler | None:
+            return self._handlers.find(protocol, limited=limited)
+
+        listener = Listener(lambda protocol: find(protocol) is not None, self._handlers.protocols)
+        try:
+            while listener.selected is None:
+                data = raw.receive_nowait(_RECEIVE)
+                if data is None:
+                    data = await raw.receive_some(_RECEIVE)
+                if not data:
+                    raise NegotiationError("the peer closed the stream before a proposal")
+                listener.receive(data)
+                if listener.selected is None and (output := listener.take_output()):
+                    await raw.send_all(output)
+            handler = find(listener.selected)
+            assert handler is not None
+            slot.negotiated(
+                listener.selected, service=handler.service, per_peer=handler.streams_per_peer
+            )
+            answer = LateAnswer(raw, listener.take_output())
+            if not listener.rest:  # the peer may be waiting for it
+                await answer.confirm()
+        except (CarrickError, trio.BrokenResourceError) as error:
+            if isinstance(error, ResourceLimitExceeded):
+                code = StreamCode.RESOURCE_LIMIT_EXCEEDED
+            raw.reset(code)
+            peer = connection.peer_id
+            self._log.log(logging.DEBUG, "negotiation", peer, "stream of %s: %s", peer, error)
+            return None
+        stream = connection.adopt(
+            raw,
+            listener.selected,
+            slot,
+            received=listener.rest,
+            opening=answer if listener.rest else None,
+        )
+        return handler, stream
+
+    async def _handle(self, handler: Handler, stream: Stream) -> bool:
+        """Let the handler serve the stream, then end it. False if the peer broke it."""
+        errors: list[Exception] = []
+        try:
+            if await guarded(handler.serve, stream, failed=errors.append):
+                await stream.aclose()
+                return True
+        finally:
+            violated = any(isinstance(error, ProtocolError) for error in errors)
+            stream.reset(StreamCode.PROTOCOL_VIOLATION if violated else StreamCode.NO_ERROR)
+        for error in errors:
+            self._handler_failed(stream, error)
+        return not any(isinstance(error, PEERS_FAULT) for error in errors)
+
+    def _handler_failed(self, stream: Stream, error: Exception) -> None:
+        if isinstance(error, PEERS_FAULT):
+            self._log.log(
+                logging.DEBUG, "stream", stream.peer_id, "%r: %s", stream, error or type(error)
+            )
+        else:
+            self._report(f"handler of {stream.protocol}", stream.peer_id, error)
+
+    async def _count_violation(self) -> None:
+        if not self._violations.take(trio.current_time()):
+            await self._connection.aclose(
+                ConnectionCode.GOAWAY_PROTOCOL_ERROR, reason="too many failed streams"
+            )
