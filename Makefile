@@ -5,13 +5,14 @@ INTEROP ?= --all --repeat 3 --results interop/RESULTS.md
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check interop bench clean
+.PHONY: help demo test check interop natlab bench clean
 
 help:
 	@echo "make demo    two nodes meet, negotiate, identify, ping and transfer 64 MiB"
 	@echo "make test    all tests"
 	@echo "make check   lint and types"
 	@echo "make interop all pairs with other implementations; writes interop/RESULTS.md"
+	@echo "make natlab  real NATs in network namespaces: install what it needs, probe every type (root)"
 	@echo "make bench   speed beside go, rust, js and py (ARGS=--quick: 3 minutes)"
 	@echo "make clean   remove the virtual environment and caches"
 
@@ -28,6 +29,10 @@ check: $(VENV)/ready-dev
 
 interop: $(VENV)/ready-dev
 	$(BIN)/python -m interop run $(INTEROP)
+
+natlab: $(VENV)/ready-dev
+	$(BIN)/python -m interop.natlab setup || [ $$? -eq 77 ]
+	$(BIN)/python -m interop.natlab table $(ARGS) || [ $$? -eq 77 ]
 
 bench: $(VENV)/ready
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -28,7 +29,7 @@ from benchmarks.bench import Bench, Cell, Measure, Result, Settings
 from benchmarks.contestants import LIMITS, PEERS, Contestant, carrick_itself, find_peer
 from benchmarks.measure import MEASURES
 from benchmarks.plan import chosen, reserve, settings_for
-from benchmarks.report import Run, write
+from benchmarks.report import Run, markdown, write
 from benchmarks.rounds import run_rounds
 from benchmarks.stats import CLEAN
 
@@ -54,12 +55,12 @@ _console = Console(stderr=True)
     help="Beside whom; none for Carrick alone.",
 )
 @click.option("--rounds", type=click.IntRange(1), help="Clean repetitions. Default: 3 quick, or 5.")
-@click.option("--budget", type=float, help="Seconds to measure. Default: 170 quick, or 2400.")
+@click.option("--budget", type=float, help="Seconds to measure. Default: 170 quick, or 2340.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
-    default=DEFAULT_FOLDER,
-    help="Where RESULTS.md, results.json and charts/ go. Default: benchmarks/.",
+    help="Where RESULTS.md, results.json and charts/ go. Default: benchmarks/; with --only "
+    "nothing is written, and the report is printed.",
 )
 def main(
     quick: bool,
@@ -67,9 +68,12 @@ def main(
     peers: str,
     rounds: int | None,
     budget: float | None,
-    out: Path,
+    out: Path | None,
 ) -> None:
-    """Measure Carrick beside go, rust, js and py and beside the machine's limits."""
+    """Measure Carrick beside go, rust, js and py and beside the machine's limits.
+
+    The results are written after each measure, and when it is interrupted.
+    """
     try:
         measures = chosen(MEASURES, only)
         names = [name for name in peers.split(",") if name and name != "none"]
@@ -79,11 +83,34 @@ def main(
         raise click.UsageError(str(error)) from error
     settings = settings_for(quick, rounds, budget)
     contestants = [carrick_itself(), *(_build(name) for name in names)]
+    if out is None and only is None:
+        out = DEFAULT_FOLDER
+    facts = _facts(settings)
     began = time.monotonic()
-    results = _measure(measures, settings, contestants)
-    facts = _facts(settings, time.monotonic() - began)
-    path = write(Run(facts, [_line(each) for each in contestants], LIMITS, measures, results), out)
-    _console.print(f"{path} after {facts['measured for']}")
+    results: list[Result] = []
+
+    def save(unfinished: str | None) -> Run:
+        said = {**facts, "measured for": f"{time.monotonic() - began:.0f} s"}
+        if unfinished:
+            said["unfinished"] = unfinished
+        run = Run(said, [_line(each) for each in contestants], LIMITS, measures, results)
+        if out is not None:
+            write(run, out)
+        return run
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    code = 0
+    try:
+        _measure(measures, settings, contestants, results, save)
+        run = save(None)
+    except KeyboardInterrupt:
+        run = save("interrupted; what is below is what there was")
+        code = 130
+    if out is None:
+        print(markdown(run))
+    else:
+        _console.print(f"{out / 'RESULTS.md'} after {run.facts['measured for']}")
+    sys.exit(code)
 
 
 def _build(name: str) -> Contestant:
@@ -95,34 +122,41 @@ def _build(name: str) -> Contestant:
 
 
 def _measure(
-    measures: Sequence[Measure], settings: Settings, contestants: Sequence[Contestant]
-) -> list[Result]:
+    measures: Sequence[Measure],
+    settings: Settings,
+    contestants: Sequence[Contestant],
+    results: list[Result],
+    save: Callable[[str | None], object],
+) -> None:
+    """Fill `results`, and save after each measure."""
     deadline = time.monotonic() + settings.budget
-    results: list[Result] = []
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=32),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=_console) as progress:
+    with Progress(*columns, console=_console) as progress, Bench(settings, contestants) as bench:
         for number, measure in enumerate(measures):
+            began, first = time.monotonic(), len(results)
             keep = reserve(measures, number + 1, settings)
-            with Bench(settings, contestants) as bench:
-                cells = measure.cells(bench)
-                repeated = sum(not cell.once for cell in cells)
-                total = repeated * settings.rounds + len(cells) - repeated
-                task = progress.add_task(measure.TITLE, total=total)
-                found = run_rounds(
-                    cells,
-                    settings.rounds,
-                    may_go_on=_before(deadline - keep),
-                    progress=_advance(progress, task),
-                )
-            results += found
+            cells = measure.cells(bench)
+            repeated = sum(not cell.once for cell in cells)
+            total = repeated * settings.rounds + len(cells) - repeated
+            task = progress.add_task(measure.TITLE, total=total)
+            run_rounds(
+                cells,
+                settings.rounds,
+                may_go_on=_before(deadline - keep),
+                progress=_advance(progress, task),
+                found=results,
+            )
+            bench.tidy()
+            left = [each.NAME for each in measures[number + 1 :]]
+            save(f"still to come: {', '.join(left)}" if left else None)
             if not _console.is_terminal:
-                _console.print(_said(measure, found), highlight=False)
-    return results
+                seconds = time.monotonic() - began
+                _console.print(_said(measure, results[first:], seconds), highlight=False)
 
 
 def _before(deadline: float) -> Callable[[], bool]:
@@ -138,18 +172,21 @@ def _advance(progress: Progress, task: TaskID) -> Callable[[Cell], None]:
     return advance
 
 
-def _said(measure: Measure, results: Sequence[Result]) -> str:
+def _said(measure: Measure, results: Sequence[Result], seconds: float) -> str:
     samples = [sample for result in results for sample in result.samples]
     dirty = sum(not sample.clean for sample in samples)
     failed = sum(result.failure is not None for result in results)
-    return f"{measure.TITLE}: {len(samples)} repetitions, {dirty} not clean, {failed} rows failed"
+    return (
+        f"{measure.TITLE}: {len(samples)} repetitions in {seconds:.0f} s, {dirty} not clean, "
+        f"{failed} rows failed"
+    )
 
 
 def _line(each: Contestant) -> tuple[str, str, str, str]:
     return each.name, each.library, each.version, each.missing or each.toolchain
 
 
-def _facts(settings: Settings, seconds: float) -> dict[str, str]:
+def _facts(settings: Settings) -> dict[str, str]:
     memory = psutil.virtual_memory().total / 2**30
     return {
         "when": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -161,7 +198,6 @@ def _facts(settings: Settings, seconds: float) -> dict[str, str]:
         ),
         "rounds": f"{settings.rounds}, up to twice as many while some are not clean "
         f"(others > {CLEAN:g} core)",
-        "measured for": f"{seconds:.0f} s",
     }
 
 

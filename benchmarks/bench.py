@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
-from benchmarks.contestants import CarrickDialer, Contestant, Listener, Stack
-from benchmarks.processes import Child, Failed
+from benchmarks.contestants import Contestant, Dialer, Listener, Stack
+from benchmarks.processes import Child
 from benchmarks.stats import Sample
 
-__all__ = ["Bench", "Cell", "Measure", "Result", "Row", "Settings", "fails"]
+__all__ = ["Bench", "Cell", "Measure", "Result", "Row", "Settings"]
 
 C = TypeVar("C", bound=Child)
+K = TypeVar("K")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,16 +100,19 @@ class Measure(Protocol):
 
 
 class Bench:
-    """The contestants, and the processes that a measure has started; as a context manager it
-    stops them."""
+    """The contestants, and their processes.
+
+    Listeners and dialers are started when they are first needed, and live for the whole run, so
+    that little of its time goes into starts. As a context manager it stops them at the end.
+    """
 
     def __init__(self, settings: Settings, contestants: Sequence[Contestant]) -> None:
         self.settings = settings
         self.carrick = contestants[0]
         self.peers = tuple(contestants[1:])
-        self._stack = ExitStack()
+        self._extra = ExitStack()
         self._listeners: dict[tuple[str, Stack], Listener] = {}
-        self._dialers: dict[Stack, CarrickDialer] = {}
+        self._dialers: dict[tuple[str, Stack], Dialer] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -119,9 +123,11 @@ class Bench:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.tidy()
+        for child in (*self._dialers.values(), *self._listeners.values()):
+            child.stop()
         self._listeners.clear()
         self._dialers.clear()
-        self._stack.close()
 
     @property
     def contestants(self) -> tuple[Contestant, ...]:
@@ -133,31 +139,31 @@ class Bench:
         Raises:
             Failed: it did not start.
         """
-        key = (contestant.name, stack)
-        if key not in self._listeners:
-            self._listeners[key] = self._stack.enter_context(contestant.listening(stack))
-        return self._listeners[key]
+        return _usable(
+            self._listeners, (contestant.name, stack), lambda: Listener(contestant.listen(stack))
+        )
 
-    def start(self, command: Sequence[str]) -> Listener:
-        """One more listener."""
-        return self._stack.enter_context(Listener(command))
-
-    def dialer(self, stack: Stack) -> CarrickDialer:
-        """Carrick's dialer, started if it is not there."""
-        if stack not in self._dialers:
-            self._dialers[stack] = self._stack.enter_context(CarrickDialer(stack))
-        return self._dialers[stack]
+    def dialer(self, contestant: Contestant, stack: Stack) -> Dialer:
+        """The dialer of a contestant, likewise; a new one after one that did not answer."""
+        return _usable(
+            self._dialers, (contestant.name, stack), lambda: Dialer(contestant.dial(stack))
+        )
 
     def keep(self, child: C) -> C:
-        """Stop `child` at the end too."""
-        self._stack.enter_context(child)
+        """Stop `child` at the end of the measure."""
+        self._extra.enter_context(child)
         return child
 
+    def tidy(self) -> None:
+        """Stop what was for one measure only."""
+        self._extra.close()
 
-def fails(rows: tuple[Row, ...], error: Failed) -> Cell:
-    """A cell whose preparation failed."""
 
-    def run() -> Sequence[Sample]:
-        raise error
-
-    return Cell(rows, run, once=True)
+def _usable(there: dict[K, C], key: K, start: Callable[[], C]) -> C:
+    child = there.get(key)
+    if child is None or not child.usable:
+        if child is not None:
+            child.stop()
+            del there[key]
+        child = there[key] = start()
+    return child

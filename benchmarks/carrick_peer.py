@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator
 
 import trio
 
-from benchmarks.work import ECHO, Dialer, echo
+from benchmarks.work import ECHO, WHERE, Dialer, echo
 from carrick import HostBuilder
 from carrick.protocols.perf import Perf
 
@@ -27,6 +27,7 @@ _READ = 65536
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.carrick_peer")
     parser.add_argument("role", choices=("listen", "dial"))
+    parser.add_argument("--transport", choices=WHERE, default="tcp")
     parser.add_argument("--security", default="noise")
     parser.add_argument("--muxer", default="yamux")
     parser.add_argument("--limits", type=json.loads, default={}, help="a JSON object")
@@ -43,8 +44,8 @@ async def _lines() -> AsyncIterator[bytes]:
                 yield line
 
 
-async def _listen(builder: HostBuilder) -> None:
-    builder = builder.handle(ECHO, echo).listen("/ip4/127.0.0.1/tcp/0")
+async def _listen(builder: HostBuilder, where: str) -> None:
+    builder = builder.handle(ECHO, echo).listen("/ip4/127.0.0.1" + where)
     async with builder.open() as host:
         addresses = [str(address) for address in host.addresses]
         print(json.dumps({"id": str(host.id), "addresses": addresses}), flush=True)
@@ -80,7 +81,10 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     builder = HostBuilder().security(options.security).muxers(options.muxer).services(Perf())
     builder = builder.limits(**options.limits)
-    trio.run(_listen if options.role == "listen" else _dial, builder)
+    if options.role == "listen":
+        trio.run(_listen, builder, WHERE[options.transport])
+    else:
+        trio.run(_dial, builder)
 
 
 if __name__ == "__main__":

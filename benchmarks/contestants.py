@@ -1,34 +1,35 @@
 """Who is measured: Carrick, and the peers of `interop/peers`, under one contract.
 
-A contestant listens, and transfers bytes as a dialer. What one does not offer is not measured.
+A contestant is a listener, and a dialer that does what it is asked for, in the words of
+`benchmarks.work`. What one does not offer is not measured.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import carrick
 from benchmarks import rust_release
 from benchmarks.processes import ROOT, Child, Outcome
+from benchmarks.work import WHERE
 from interop.peers import build
 
 __all__ = [
     "LIMITS",
     "PEERS",
-    "CarrickDialer",
     "Contestant",
+    "Dialer",
     "Listener",
     "Stack",
     "carrick_itself",
-    "echo_listener",
     "find_peer",
 ]
 
@@ -55,10 +56,9 @@ LIMITS = {
 }
 """The limits of Carrick that are raised, on both sides; those of peers: `interop/peers`."""
 
-_WHERE = {"tcp": "/tcp/0", "ws": "/tcp/0/ws", "quic-v1": "/udp/0/quic-v1"}
-_CARRICK_TRANSPORTS = ("tcp",)
+_CARRICK_MODULES = {"tcp": "tcp", "ws": "websocket", "quic-v1": "quic"}
 _START = 30.0  # s for a process to say that it is ready
-_TRANSFER = 120.0  # s
+_ANSWER = 120.0  # s
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +92,34 @@ class Listener(Child):
             raise
 
 
+class Dialer(Child):
+    """A process that does what it is asked for, one thing after another."""
+
+    def measure(
+        self, what: str, *, values: Callable[[dict[str, Any]], Sequence[float]], **arguments: Any
+    ) -> Outcome:
+        """Have it run the command `what` of `benchmarks.work`.
+
+        Raises:
+            Failed: it did not work.
+        """
+        before = self.cpu()
+        answer = self.ask({"command": what, **arguments}, _ANSWER)
+        spent = self.cpu() - before
+        cpu = float(answer.get("cpu", spent))  # a peer's is that of the whole command
+        return Outcome(tuple(values(answer)), float(answer["seconds"]), cpu, max(cpu, spent))
+
+
 @dataclass(frozen=True, slots=True)
 class Contestant:
     """An implementation.
 
     Attributes:
         name: `carrick`, `go`, …
-        listen: the command of a listener for a stack.
-        perf: the command of a dialer that transfers, without address and sizes; None for Carrick,
-            whose dialer lives on (`CarrickDialer`).
-        connect: the command that connects once, without address.
+        start: the command of a node as users start it.
+        listen: the command of a listener that serves identify, ping, perf and the echo.
+        dial: the command of a `Dialer`.
+        connect: the command that connects once, with the address.
         transports: what it offers.
         missing: why it cannot be run here.
     """
@@ -110,35 +128,15 @@ class Contestant:
     library: str
     version: str
     toolchain: str
+    start: Callable[[Stack], list[str]]
     listen: Callable[[Stack], list[str]]
-    perf: Callable[[Stack, str, int, int], list[str]] | None
+    dial: Callable[[Stack], list[str]]
     connect: Callable[[Stack, str], list[str]]
     transports: tuple[str, ...]
     missing: str | None = None
 
     def offers(self, stack: Stack) -> bool:
         return self.missing is None and stack.transport in self.transports
-
-    @contextmanager
-    def listening(self, stack: Stack) -> Iterator[Listener]:
-        with Listener(self.listen(stack)) as listener:
-            yield listener
-
-    def transfer(self, stack: Stack, address: str, up: int, down: int, idle: float) -> Outcome:
-        """Dial in a new process and transfer; the value is in MB/s.
-
-        Args:
-            idle: CPU-seconds of a process that transfers nothing, to be taken off.
-
-        Raises:
-            Failed: it did not work.
-        """
-        assert self.perf is not None
-        with Child(self.perf(stack, address, up, down)) as child:
-            seconds = float(child.line(_TRANSFER)["seconds"])
-            spent = child.finish(_START)
-        rate = (up + down) / seconds / 1e6 if seconds else 0.0
-        return Outcome((rate,), seconds, max(0.0, spent - idle), spent)
 
     def connect_once(self, stack: Stack, address: str) -> Outcome:
         """Connect from a new process; the value is in ms, as the process itself sees it.
@@ -151,48 +149,39 @@ class Contestant:
         return Outcome((ms,), 0.0, spent, spent)
 
 
-class CarrickDialer(Child):
-    """`benchmarks.carrick_peer` as a dialer: one process for many measurements."""
-
-    def __init__(self, stack: Stack) -> None:
-        super().__init__(_carrick_peer("dial", stack))
-
-    def measure(
-        self, what: str, *, values: Callable[[dict[str, Any]], Sequence[float]], **arguments: Any
-    ) -> Outcome:
-        """Have it run the command `what` of `benchmarks.carrick_peer`.
-
-        Raises:
-            Failed: it did not work.
-        """
-        answer = self.ask({"command": what, **arguments}, _TRANSFER)
-        cpu = float(answer["cpu"])
-        return Outcome(tuple(values(answer)), float(answer["seconds"]), cpu, cpu)
-
-
 def carrick_itself() -> Contestant:
     """The Carrick of this source tree."""
     limits = [word for pair in LIMITS.items() for word in ("--limit", "{}={}".format(*pair))]
     program = [sys.executable, "-m", "carrick"]
 
-    def listen(stack: Stack) -> list[str]:
-        where = "/ip4/127.0.0.1" + _WHERE[stack.transport]
+    def start(stack: Stack) -> list[str]:
+        where = "/ip4/127.0.0.1" + WHERE[stack.transport]
         flags = stack.flags(transport=False)
         return [*program, "listen", "--json", "--perf", "--listen", where, *flags, *limits]
+
+    def serve(role: str) -> Callable[[Stack], list[str]]:
+        command = [sys.executable, "-m", "benchmarks.carrick_peer", role]
+        raised = ["--limits", json.dumps(LIMITS)]
+        return lambda stack: [*command, *raised, *stack.flags(transport=True)]
 
     def connect(stack: Stack, address: str) -> list[str]:
         return [*program, "connect", "--json", address, *stack.flags(transport=False)]
 
-    python = f"Python {platform.python_version()}"
-    version = f"{carrick.__version__} {_revision()}".strip()
     return Contestant(
-        "carrick", "carrick", version, python, listen, None, connect, _CARRICK_TRANSPORTS
+        name="carrick",
+        library="carrick",
+        version=f"{carrick.__version__} {_revision()}".strip(),
+        toolchain=f"Python {platform.python_version()}",
+        start=start,
+        listen=serve("listen"),
+        dial=serve("dial"),
+        connect=connect,
+        transports=tuple(
+            name
+            for name, module in _CARRICK_MODULES.items()
+            if importlib.util.find_spec(f"carrick.transports.{module}")
+        ),
     )
-
-
-def echo_listener(stack: Stack) -> list[str]:
-    """The command of a Carrick listener that also serves what only Carrick's side speaks."""
-    return _carrick_peer("listen", stack)
 
 
 def find_peer(name: str) -> Contestant:
@@ -212,26 +201,24 @@ def find_peer(name: str) -> Contestant:
 def _peer(
     name: str, command: Sequence[str], version: str, toolchain: str, missing: str | None
 ) -> Contestant:
-    def listen(stack: Stack) -> list[str]:
-        return [*command, "listen", *stack.flags(transport=True)]
-
-    def perf(stack: Stack, address: str, up: int, down: int) -> list[str]:
-        sizes = ["--upload-bytes", str(up), "--download-bytes", str(down)]
-        timeout = ["--timeout", f"{_TRANSFER:g}"]
-        return [*command, "perf", address, *stack.flags(transport=False), *sizes, *timeout]
+    def serve(role: str) -> Callable[[Stack], list[str]]:
+        return lambda stack: [*command, role, *stack.flags(transport=True)]
 
     def connect(stack: Stack, address: str) -> list[str]:
         return [*command, "dial", address, *stack.flags(transport=False)]
 
-    transports = tuple(_WHERE)
-    library = build.LANGUAGES[name].library
-    return Contestant(name, library, version, toolchain, listen, perf, connect, transports, missing)
-
-
-def _carrick_peer(role: str, stack: Stack) -> list[str]:
-    limits = json.dumps(LIMITS)
-    flags = stack.flags(transport=False)
-    return [sys.executable, "-m", "benchmarks.carrick_peer", role, "--limits", limits, *flags]
+    return Contestant(
+        name=name,
+        library=build.LANGUAGES[name].library,
+        version=version,
+        toolchain=toolchain,
+        start=serve("listen"),
+        listen=serve("listen"),
+        dial=serve("bench"),
+        connect=connect,
+        transports=tuple(WHERE),
+        missing=missing,
+    )
 
 
 def _revision() -> str:

@@ -39,6 +39,7 @@ class Child:
     def __init__(self, command: Sequence[str]) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop
         self._rest = b""
+        self._lost = False
         self._popen = subprocess.Popen(
             command,
             cwd=ROOT,
@@ -56,6 +57,11 @@ class Child:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    @property
+    def usable(self) -> bool:
+        """Whether it runs, and has answered all that it was asked."""
+        return not self._lost and self._popen.poll() is None
+
     def line(self, timeout: float) -> dict[str, Any]:
         """Its next line.
 
@@ -67,6 +73,7 @@ class Child:
         while b"\n" not in self._rest:
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([self._popen.stdout], [], [], left)[0]:
+                self._lost = True  # the answer may come yet, to another question
                 raise Failed(f"no answer within {timeout:g} s{self._last_words()}")
             data = os.read(self._popen.stdout.fileno(), _READ)
             if not data:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.aims import AIMS, Aim, beside, ceiling, find
+from benchmarks.aims import AIMS, Aim, ahead, beside, ceiling, find, reached
 from benchmarks.bench import Measure, Result
 from benchmarks.charts import Bar, bars, curve, figure
 from benchmarks.stats import CLEAN, ENOUGH, Summary, summarise
@@ -104,58 +104,71 @@ def _disturbed(results: Sequence[Result]) -> str:
 
 def _aims(results: Sequence[Result]) -> list[str]:
     rows = []
+    names = _names(results)
     for aim in AIMS:
-        result = find(results, aim.measure, aim.what, aim.stack, aim.listener)
-        summary = summarise(result.samples) if result else None
+        result = find(results, aim.measure, aim.what, aim.stack)
+        summary = _summary(result) if result else None
         if result is None or summary is None:
             continue
-        sign = "≥" if result.row.more_is_better else "≤"
-        asked = f"{sign} {figure(aim.value)} {result.row.unit}"
-        if aim.share is not None:
-            asked += f", or {aim.share:.0%} of the ceiling"
         words = f"{aim.measure}: {aim.what}"
         rows.append(
             (
                 f"{words}, {aim.stack}" if aim.stack else words,
-                asked,
-                _value(summary) + f" {result.row.unit}",
+                _asked(aim, result),
+                f"{_value(summary)} {result.row.unit}" + (" **d**" if summary.doubtful else ""),
                 "yes" if reached(aim, result, results) else "**no**",
+                *(_ratio(results, result, name) for name in names),
             )
         )
-    return ["## Aims", "", *_table(("", "aim", "seen", "reached"), rows), ""] if rows else []
+    head = ("", "aim", "seen", "reached", *(f"to {name}" for name in names))
+    return ["## Aims", "", *_table(head, rows), ""] if rows else []
 
 
-def reached(aim: Aim, result: Result, results: Sequence[Result]) -> bool:
-    """Whether the median is there."""
-    summary, top = summarise(result.samples), ceiling(results)
-    if summary is None:
-        return False
-    if not result.row.more_is_better:
-        return summary.median <= aim.value
-    share = aim.share is not None and top is not None and summary.median >= aim.share * top.median
-    return summary.median >= aim.value or share
+def _asked(aim: Aim, result: Result) -> str:
+    words = []
+    if aim.value is not None:
+        sign = "≥" if result.row.more_is_better else "≤"
+        words.append(f"{sign} {figure(aim.value)} {result.row.unit}")
+    if aim.share is not None:
+        words.append(f"{aim.share:.0%} of the ceiling")
+    if aim.of is not None:
+        words.append(f"{aim.of[1]:.0%} of {aim.of[0]}")
+    if aim.times:
+        words.append(" and ".join(f"{factor:g} × {peer}" for peer, factor in aim.times))
+    return ("stretch: " if aim.stretch else "") + ", or ".join(words)
+
+
+def _names(results: Sequence[Result]) -> list[str]:
+    """The others that Carrick stands beside."""
+    return list(dict.fromkeys(standing.theirs.row.listener for standing in beside(results)))
+
+
+def _ratio(results: Sequence[Result], ours: Result, name: str) -> str:
+    row = ours.row
+    ratio = ahead(ours, find(results, row.measure, row.what, row.stack, name))
+    if ratio is None:
+        return NOTHING
+    return f"{figure(ratio)} ×" if ratio >= 1 else f"**{figure(ratio)} ×**"
 
 
 def _standings(results: Sequence[Result]) -> list[str]:
-    standings = beside(results)
-    names = list(dict.fromkeys(standing.theirs.row.listener for standing in standings))
-    if not names:
+    names = _names(results)
+    ours = list({id(each.ours): each.ours for each in beside(results)}.values())
+    if not ours:
         return []
-    table: dict[tuple[str, str, str], dict[str, str]] = {}
-    for standing in standings:
-        row = standing.theirs.row
-        ratio = f"{figure(standing.ratio)} ×"
-        key = (row.measure, row.what, row.stack)
-        table.setdefault(key, {})[row.listener] = ratio if standing.ratio >= 1 else f"**{ratio}**"
     rows = [
-        (f"{measure}: {what}", stack, *(found.get(name, NOTHING) for name in names))
-        for (measure, what, stack), found in table.items()
+        (
+            f"{each.row.measure}: {each.row.what}",
+            each.row.stack,
+            *(_ratio(results, each, name) for name in names),
+        )
+        for each in ours
     ]
     return [
         "## Carrick beside the others",
         "",
-        "How many times better Carrick is; **bold** where it is behind. Bulk, first connect and "
-        "start: each with itself. The rest: Carrick dials Carrick, and Carrick dials the other.",
+        "How many times better Carrick is; **bold** where it is behind. Each with itself; idle "
+        "connections: each as the listener of Carrick's dialer.",
         "",
         *_table(("", "stack", *names), rows),
         "",
@@ -171,7 +184,7 @@ def _rows(results: Sequence[Result], top: Summary | None) -> list[str]:
         head.append("of ceiling")
     rows = []
     for result in results:
-        row, summary = result.row, summarise(result.samples, 1 if _single(result) else ENOUGH)
+        row, summary = result.row, _summary(result)
         what = row.what if row.size is None else f"{row.what}: {row.size}"
         who = f"{row.dialer} → {row.listener}" if row.dialer != NOTHING else row.listener
         words = [what, who, row.stack or NOTHING]
@@ -179,7 +192,8 @@ def _rows(results: Sequence[Result], top: Summary | None) -> list[str]:
             said = f"fails: {result.failure}" if result.failure else NOTHING
             rows.append((*words, _cell(said), *[NOTHING] * (len(head) - 4)))
             continue
-        words += [f"{_value(summary)} {row.unit}", _count(summary), *_cpu(summary)]
+        count = _count(summary) + (f", then {_cell(result.failure)}" if result.failure else "")
+        words += [f"{_value(summary)} {row.unit}", count, *_cpu(summary)]
         if rates:
             words.append(_per_gigabyte(summary) if row.unit == "MB/s" else NOTHING)
         if top is not None:
@@ -188,9 +202,9 @@ def _rows(results: Sequence[Result], top: Summary | None) -> list[str]:
     return _table(head, rows)
 
 
-def _single(result: Result) -> bool:
-    """A thing that is measured once."""
-    return result.row.measure == "memory"
+def _summary(result: Result) -> Summary | None:
+    """Idle things are measured once."""
+    return summarise(result.samples, 1 if result.row.measure == "memory" else ENOUGH)
 
 
 def _value(summary: Summary) -> str:
@@ -239,8 +253,7 @@ def charts(run: Run) -> dict[str, str]:
         for result in run.results:
             row = result.row
             if row.measure == measure.NAME and result.samples:
-                what = "" if measure.NAME in ("writes", "messages") else row.what
-                groups.setdefault((what, row.stack, row.unit), []).append(result)
+                groups.setdefault((row.what, row.stack, row.unit), []).append(result)
         controls = [each for each in run.results if each.row.dialer == each.row.listener == NOTHING]
         for (what, stack, unit), found in groups.items():
             if len(found) < 2:
@@ -250,7 +263,7 @@ def charts(run: Run) -> dict[str, str]:
                 svg = curve(title, unit, [_point(result) for result in found])
             else:
                 extra = controls if measure.NAME in ("bulk", "writes") else []
-                shown = [bar for result in [*found, *extra] if (bar := _bar(result, what))]
+                shown = [bar for result in [*found, *extra] if (bar := _bar(result))]
                 svg = bars(title, unit, shown)
             name = "-".join(word for word in (measure.NAME, what, stack) if word)
             drawn[_file_name(name)] = svg
@@ -263,15 +276,13 @@ def _point(result: Result) -> tuple[int, float]:
     return result.row.size, summary.median
 
 
-def _bar(result: Result, what: str) -> Bar | None:
+def _bar(result: Result) -> Bar | None:
     row, summary = result.row, summarise(result.samples)
     if summary is None:
         return None
     if row.dialer == row.listener == NOTHING:
         return Bar(row.what, summary.median, summary.low, summary.high, "control")
-    label = row.what if not what else f"{row.dialer} → {row.listener}"
-    if row.dialer == NOTHING:
-        label = row.listener
+    label = row.listener if row.dialer == NOTHING else f"{row.dialer} → {row.listener}"
     kind = "ours" if row.listener == "carrick" and row.dialer in ("carrick", NOTHING) else "theirs"
     return Bar(label, summary.median, summary.low, summary.high, kind)
 

@@ -17,18 +17,24 @@ def run_rounds(
     *,
     may_go_on: Callable[[], bool],
     progress: Callable[[Cell], None] = lambda cell: None,
+    found: list[Result] | None = None,
 ) -> list[Result]:
     """Every cell once in each round, so that all meet the same machine.
+
+    The results are put into `found` at the beginning and filled as it goes, so that who is
+    interrupted has what there is.
 
     After `rounds` rounds, cells with fewer clean repetitions than that go on, for as many rounds
     again. The first round always runs; the others only while `may_go_on`. A cell that failed is
     not tried again.
     """
     results = [[Result(row) for row in cell.rows] for cell in cells]
+    found = [] if found is None else found
+    found += [result for own in results for result in own]
     for number in range(2 * rounds):
         for cell, own in zip(cells, results, strict=True):
             if number and not may_go_on():
-                return _flat(results)
+                return found
             if _done(cell, own, number, rounds):
                 continue
             progress(cell)
@@ -40,7 +46,7 @@ def run_rounds(
                 continue
             for result, sample in zip(own, samples, strict=True):
                 result.samples.append(sample)
-    return _flat(results)
+    return found
 
 
 def _done(cell: Cell, own: Sequence[Result], number: int, rounds: int) -> bool:
@@ -51,7 +57,3 @@ def _done(cell: Cell, own: Sequence[Result], number: int, rounds: int) -> bool:
 
 def _clean(samples: Sequence[Sample]) -> int:
     return sum(sample.clean for sample in samples)
-
-
-def _flat(results: Sequence[Sequence[Result]]) -> list[Result]:
-    return [result for own in results for result in own]

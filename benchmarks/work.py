@@ -15,8 +15,12 @@ from carrick import Connection, Host, HostBuilder, Stream
 from carrick.protocols.perf import Perf
 from carrick.protocols.ping import Ping
 
-__all__ = ["ECHO", "Dialer", "echo"]
+__all__ = ["ECHO", "WHERE", "WRITE", "Dialer", "echo"]
 
+WHERE = {"tcp": "/tcp/0", "ws": "/tcp/0/ws", "quic-v1": "/udp/0/quic-v1"}
+"""Where to listen, by transport, behind the IP address."""
+
+WRITE = 256 * 1024  # bytes in a write of the perf service
 ECHO = "/carrick/benchmarks/echo/1.0.0"
 PERF = "/perf/1.0.0"
 PING = "/ipfs/ping/1.0.0"
@@ -79,13 +83,20 @@ class Dialer:
 
     # --- bulk -------------------------------------------------------------------------------------
 
-    async def transfer(self, address: str, up: int, down: int) -> Answer:
-        """As the perf service does it, with writes of 256 KiB."""
+    async def transfer(self, address: str, up: int, down: int, write: int = WRITE) -> Answer:
+        """As the perf service does it.
+
+        Raises:
+            ValueError: it cannot do it with writes of that size.
+        """
+        if write != WRITE:
+            raise ValueError(f"the perf service writes {WRITE} bytes at a time")
         async with self._connection(address) as (host, connection):
             cpu = time.process_time()
             result = await host.service(Perf).measure(connection, upload=up, download=down)
             cpu = time.process_time() - cpu
-        return {"seconds": result.upload_s + result.download_s, "cpu": cpu}
+        seconds = result.upload_s + result.download_s
+        return {"seconds": seconds, "cpu": cpu, "upload_bytes": up, "download_bytes": down}
 
     async def upload(
         self, address: str, size: int, write: int, buffered: bool = False, streams: int = 1
@@ -187,19 +198,14 @@ class Dialer:
         seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
         return {"seconds": seconds, "cpu": cpu, "count": count}
 
-    async def streams(self, address: str, count: int, at_once: int, protocol: str) -> Answer:
-        """`count` new streams on one connection, each with 32 bytes there and back.
-
-        Args:
-            protocol: `echo`; or `perf`, which asks any peer for 32 bytes.
-        """
-        once = {"echo": _echo_once, "perf": _perf_once}[protocol]
+    async def streams(self, address: str, count: int, at_once: int) -> Answer:
+        """`count` new streams on one connection, each with 32 bytes there and back."""
         async with self._connection(address) as (_, connection):
             turns = iter(range(count))
 
             async def work() -> None:
                 for _ in turns:
-                    await once(connection)
+                    await _echo_once(connection)
 
             started, cpu = time.perf_counter(), time.process_time()
             await _at_once(work, at_once)
@@ -275,12 +281,4 @@ async def _exchange(stream: Stream) -> None:
 async def _echo_once(connection: Connection) -> None:
     stream = await connection.open_stream(ECHO)
     await _exchange(stream)
-    await stream.aclose()
-
-
-async def _perf_once(connection: Connection) -> None:
-    stream = await connection.open_stream(PERF)
-    await stream.send_all(SMALL.to_bytes(8, "big"))
-    await stream.send_eof()
-    await stream.read_exactly(SMALL)
     await stream.aclose()

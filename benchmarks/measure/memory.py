@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from benchmarks.bench import Bench, Cell, Row, Settings
-from benchmarks.contestants import CarrickDialer, Contestant, Listener, Stack, echo_listener
+from benchmarks.contestants import Contestant, Dialer, Listener, Stack
 from benchmarks.stats import Sample, percentile
 
 NAME = "memory"
@@ -15,8 +16,8 @@ TITLE = "Idle connections and streams"
 NOTE = (
     "Resident memory of the listener, after less before, per connection of a peer of its own or "
     "per stream; the first 20 connections, or the first stream, come before. No collection of "
-    "garbage is forced. CPU is the listener's while nothing happens. py's listener takes no more "
-    "than 250 connections."
+    "garbage is forced. CPU is the listener's while nothing happens. The dialer is Carrick's, one "
+    "process with as many identities, with every listener."
 )
 
 _WARM_UP = 20  # connections
@@ -25,30 +26,31 @@ _ECHOES = 500
 
 
 def seconds(settings: Settings) -> float:
-    return settings.pick(14, 120)
+    return settings.pick(20, 200)
 
 
 def cells(bench: Bench) -> list[Cell]:
-    found = [_connections(bench, Stack("noise"), bench.carrick)]
+    noise, others = Stack("noise"), [Stack("tls"), Stack("tls", "quic-v1")]
+    found = [_connections(bench, noise, bench.carrick)]
     if not bench.settings.quick:
-        found.append(_connections(bench, Stack("tls"), bench.carrick))
         found += [
-            _connections(bench, Stack("noise"), peer)
-            for peer in bench.peers
-            if peer.offers(Stack("noise"))
+            _connections(bench, stack, bench.carrick)
+            for stack in others
+            if bench.carrick.offers(stack)
         ]
-    return [*found, _streams(bench, Stack("noise"))]
+        found += [_connections(bench, noise, peer) for peer in bench.peers if peer.offers(noise)]
+    return [*found, _streams(bench, noise)]
 
 
 def _connections(bench: Bench, stack: Stack, contestant: Contestant) -> Cell:
-    name, count = contestant.name, 220 if contestant.name == "py" else 500
+    name, count = contestant.name, 500
     rest = bench.settings.pick(4, 15)  # s
 
     def row(what: str, unit: str) -> Row:
         return Row(NAME, what, "carrick", name, str(stack), unit, more_is_better=False)
 
     def run() -> Sequence[Sample]:
-        with contestant.listening(stack) as listener, CarrickDialer(stack) as dialer:
+        with _both(bench, contestant, stack) as (listener, dialer):
             _hold(dialer, listener, "hold", _WARM_UP)
             before = listener.rss()
             _hold(dialer, listener, "hold", count)
@@ -78,7 +80,7 @@ def _streams(bench: Bench, stack: Stack) -> Cell:
     )
 
     def run() -> Sequence[Sample]:
-        with Listener(echo_listener(stack)) as listener, CarrickDialer(stack) as dialer:
+        with _both(bench, bench.carrick, stack) as (listener, dialer):
 
             def each(answer: dict[str, Any]) -> list[float]:
                 return [answer["count"] / answer["seconds"]]
@@ -102,6 +104,16 @@ def _streams(bench: Bench, stack: Stack) -> Cell:
     return Cell(rows, run, once=True)
 
 
-def _hold(dialer: CarrickDialer, listener: Listener, command: str, count: int) -> None:
+@contextmanager
+def _both(bench: Bench, contestant: Contestant, stack: Stack) -> Iterator[tuple[Listener, Dialer]]:
+    """New processes, which nothing else has used."""
+    with (
+        Listener(contestant.listen(stack)) as listener,
+        Dialer(bench.carrick.dial(stack)) as dialer,
+    ):
+        yield listener, dialer
+
+
+def _hold(dialer: Dialer, listener: Listener, command: str, count: int) -> None:
     dialer.measure(command, values=lambda answer: [], address=listener.address, count=count)
     time.sleep(_SETTLE)

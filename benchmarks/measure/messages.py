@@ -1,44 +1,42 @@
-"""Many small requests and responses on one stream, Carrick with itself."""
+"""Many small requests and responses on one stream."""
 
 from __future__ import annotations
 
-from benchmarks.bench import Bench, Cell, Row, Settings
-from benchmarks.contestants import Stack, echo_listener
-from benchmarks.processes import observe
+from benchmarks.bench import Bench, Cell, Settings
+from benchmarks.contestants import Stack
+from benchmarks.pairs import Amount, Pair, command_cell, pairs, rate
 
 NAME = "messages"
 TITLE = "Requests and responses"
 NOTE = (
-    "Each request is answered with as many bytes. *Pipelined*: requests are sent as fast as the "
-    "stream takes them, without waiting for responses. The peers serve nothing of the kind; "
-    "*ping* compares them."
+    "Each request is echoed, on one stream. *Pipelined*: requests are sent as fast as the stream "
+    "takes them, without waiting for responses; each is a write of its own."
 )
+
+_LEAST, _MOST = 200, 1_000_000
 
 
 def seconds(settings: Settings) -> float:
-    return settings.pick(2, 12) * settings.rounds
+    return settings.pick(5, 40) * settings.rounds + settings.pick(4, 8)
 
 
 def cells(bench: Bench) -> list[Cell]:
-    stack = Stack()
-    listener, dialer = bench.start(echo_listener(stack)), bench.dialer(stack)
+    return [
+        _cell(bench, pair, size, pipelined)
+        for size in (64, 4096)
+        for pipelined in (False, True)
+        for pair in pairs(bench, Stack(), crossed=not bench.settings.quick)
+    ]
 
-    def cell(size: int, pipelined: bool) -> Cell:
-        what = f"{size} B, {'pipelined' if pipelined else 'one by one'}"
-        count = bench.settings.pick(3000, 20_000) * (3 if pipelined else 1)
-        return Cell(
-            (Row(NAME, what, "carrick", "carrick", str(stack), "/s"),),
-            lambda: observe(
-                listener,
-                lambda: dialer.measure(
-                    "messages",
-                    values=lambda answer: [answer["count"] / answer["seconds"]],
-                    address=listener.address,
-                    size=size,
-                    count=count,
-                    pipelined=pipelined,
-                ),
-            ),
-        )
 
-    return [cell(size, pipelined) for size in (64, 4096) for pipelined in (False, True)]
+def _cell(bench: Bench, pair: Pair, size: int, pipelined: bool) -> Cell:
+    what = f"{size} B, {'pipelined' if pipelined else 'one by one'}"
+    return command_cell(
+        bench,
+        pair,
+        (pair.row(NAME, what, "/s"),),
+        "messages",
+        Amount(bench.settings.pick(2, 6) / 10, _LEAST, _MOST),
+        asks=lambda count: {"size": size, "count": count, "pipelined": pipelined},
+        values=rate,
+    )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import time
 from collections.abc import Sequence
 
 from benchmarks.bench import Bench, Cell, Row, Settings
-from benchmarks.contestants import Contestant, Stack
+from benchmarks.contestants import Contestant, Listener, Stack
 from benchmarks.processes import Child, Outcome, observe
 from benchmarks.stats import Sample
 
@@ -15,17 +16,20 @@ NAME = "startup"
 TITLE = "Start"
 NOTE = (
     "*until it listens*: from starting the process to its line of JSON with its addresses. The "
-    "imports are timed within a new interpreter, whose own start is not in them."
+    "imports are timed within a new interpreter, whose own start is not in them. *all that a host "
+    "takes*: with TCP, Noise, TLS, Yamux, identify and ping."
 )
 
+TCP_HOST = "import of all that a host takes"
 _IMPORTS = {
     "import carrick": "import carrick",
-    "import of all that a host takes": (
+    TCP_HOST: (
         "from carrick import HostBuilder; import carrick.transports.tcp, "
         "carrick.transports.security.noise, carrick.transports.security.tls, "
         "carrick.transports.muxers.yamux, carrick.protocols.identify, carrick.protocols.ping"
     ),
 }
+_MORE = "carrick.transports.quic", "carrick.transports.websocket"  # if they are there
 _TIMED = """
 import json, time
 started, cpu = time.perf_counter(), time.process_time()
@@ -41,7 +45,10 @@ def seconds(settings: Settings) -> float:
 def cells(bench: Bench) -> list[Cell]:
     stack = Stack()
     ready = [_ready(each, stack) for each in bench.contestants if each.offers(stack)]
-    return [*ready, *(_import(what, code) for what, code in _IMPORTS.items())]
+    imports = dict(_IMPORTS)
+    if all(importlib.util.find_spec(name) for name in _MORE):
+        imports["the same with QUIC and WebSocket"] = f"{imports[TCP_HOST]}, {', '.join(_MORE)}"
+    return [*ready, *(_import(what, code) for what, code in imports.items())]
 
 
 def _row(what: str, name: str) -> Row:
@@ -51,7 +58,7 @@ def _row(what: str, name: str) -> Row:
 def _ready(contestant: Contestant, stack: Stack) -> Cell:
     def start() -> Outcome:
         began = time.perf_counter()
-        with contestant.listening(stack) as listener:
+        with Listener(contestant.start(stack)) as listener:
             taken = time.perf_counter() - began
             cpu = listener.cpu()
         return Outcome((taken * 1e3,), taken, cpu, cpu)

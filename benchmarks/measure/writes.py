@@ -1,46 +1,59 @@
-"""What the size of the application's writes costs, Carrick with itself."""
+"""What the size of the application's writes costs, each implementation with itself."""
 
 from __future__ import annotations
 
-from benchmarks.bench import Bench, Cell, Row, Settings
+from benchmarks.bench import Bench, Cell, Settings
 from benchmarks.contestants import Stack
-from benchmarks.processes import observe
+from benchmarks.pairs import Amount, Pair, command_cell, megabytes, pairs
 
 NAME = "writes"
 TITLE = "Sizes of writes"
 NOTE = (
-    "An upload on one stream, timed to its delivery. `send_all` sends each write as it comes; "
-    "*buffered* is the stream's `writer()`."
+    "An upload on one stream, timed to its delivery, with writes of that size. Carrick's "
+    "*buffered* is the stream's `writer()`; the other rows are plain writes (`send_all`)."
 )
 
-_WRITES = [(256, False), (64, False), (16, False), (4, False), (4, True), (1, True)]  # KiB
+_SIZES = (256, 64, 16, 4)  # KiB
+_BUFFERED = (4, 1)  # KiB
+_LEAST, _MOST = 2_000_000, 4_000_000_000  # bytes
 
 
 def seconds(settings: Settings) -> float:
-    return settings.pick(2, 15) * settings.rounds
+    return settings.pick(2, 22) * settings.rounds + settings.pick(2, 8)
 
 
 def cells(bench: Bench) -> list[Cell]:
-    stack = Stack()
-    listener, dialer = bench.listener(bench.carrick, stack), bench.dialer(stack)
-    size = bench.settings.pick(120, 1000) * 1_000_000
+    own, *others = pairs(bench, Stack(), crossed=False)
+    found = [_carrick(bench, own, size, False) for size in _SIZES]
+    found += [_carrick(bench, own, size, True) for size in _BUFFERED]
+    if not bench.settings.quick:
+        found += [_peer(bench, pair, size) for pair in others for size in _SIZES]
+    return found
 
-    def cell(write: int, buffered: bool) -> Cell:
-        how = "buffered" if buffered else "send_all"
-        row = Row(NAME, f"{write} KiB, {how}", "carrick", "carrick", str(stack), "MB/s")
-        return Cell(
-            (row,),
-            lambda: observe(
-                listener,
-                lambda: dialer.measure(
-                    "upload",
-                    values=lambda answer: [answer["bytes"] / answer["seconds"] / 1e6],
-                    address=listener.address,
-                    size=size if write > 4 or buffered else size // 3,
-                    write=write * 1024,
-                    buffered=buffered,
-                ),
-            ),
-        )
 
-    return [cell(*each) for each in _WRITES]
+def _amount(settings: Settings) -> Amount:
+    return Amount(settings.pick(3, 8) / 10, _LEAST, _MOST)
+
+
+def _carrick(bench: Bench, pair: Pair, size: int, buffered: bool) -> Cell:
+    return command_cell(
+        bench,
+        pair,
+        (pair.row(NAME, f"{size} KiB, buffered" if buffered else f"{size} KiB", "MB/s"),),
+        "upload",
+        _amount(bench.settings),
+        asks=lambda count: {"size": count, "write": size * 1024, "buffered": buffered},
+        values=lambda answer: [answer["bytes"] / answer["seconds"] / 1e6],
+    )
+
+
+def _peer(bench: Bench, pair: Pair, size: int) -> Cell:
+    return command_cell(
+        bench,
+        pair,
+        (pair.row(NAME, f"{size} KiB", "MB/s"),),
+        "transfer",
+        _amount(bench.settings),
+        asks=lambda count: {"up": count, "down": 0, "write": size * 1024},
+        values=megabytes,
+    )

@@ -10,21 +10,22 @@ import pytest
 
 from benchmarks import controls
 from benchmarks.bench import Bench
-from benchmarks.contestants import CarrickDialer, Listener, Stack, carrick_itself, echo_listener
+from benchmarks.contestants import Dialer, Listener, Stack, carrick_itself
 from benchmarks.measure import bulk
+from benchmarks.pairs import Amount, Pair, command_cell, rate
 from benchmarks.plan import settings_for
 from benchmarks.processes import Child, Failed, Outcome, observe
 
 
 @pytest.fixture(scope="module")
 def listener() -> Iterator[Listener]:
-    with Listener(echo_listener(Stack())) as child:
+    with Listener(carrick_itself().listen(Stack())) as child:
         yield child
 
 
 @pytest.fixture(scope="module")
-def dialer() -> Iterator[CarrickDialer]:
-    with CarrickDialer(Stack()) as child:
+def dialer() -> Iterator[Dialer]:
+    with Dialer(carrick_itself().dial(Stack())) as child:
         yield child
 
 
@@ -39,14 +40,14 @@ def dialer() -> Iterator[CarrickDialer]:
         ("ping", {"count": 5}),
         ("dial", {"count": 6, "at_once": 3}),
         ("connect", {"count": 2, "at_once": 1}),
-        ("streams", {"count": 10, "at_once": 4, "protocol": "echo"}),
-        ("streams", {"count": 3, "at_once": 1, "protocol": "perf"}),
+        ("streams", {"count": 10, "at_once": 4}),
+        ("streams", {"count": 3, "at_once": 1}),
         ("hold", {"count": 2}),
         ("hold_streams", {"count": 3}),
     ],
 )
 def test_every_command_works(
-    listener: Listener, dialer: CarrickDialer, command: str, arguments: dict[str, Any]
+    listener: Listener, dialer: Dialer, command: str, arguments: dict[str, Any]
 ) -> None:
     def act() -> Outcome:
         return dialer.measure(
@@ -61,7 +62,7 @@ def test_every_command_works(
     assert dialer.measure("release", values=lambda answer: [answer["count"]]).values[0] >= 0
 
 
-def test_a_failure_is_told(dialer: CarrickDialer) -> None:
+def test_a_failure_is_told(dialer: Dialer) -> None:
     nobody = "/ip4/127.0.0.1/tcp/1/p2p/12D3KooWLMaGvGwY8QMruJ4FSYreKR9PAbLntdUC7yY3njbmcFDt"
     with pytest.raises(Failed, match="DialError"):
         dialer.measure("dial", values=lambda _: [], address=nobody, count=1, at_once=2)
@@ -87,6 +88,32 @@ def test_carrick_is_a_contestant() -> None:
         cells = bulk.cells(bench)
         rows = [(row.what, row.stack) for cell in cells for row in cell.rows]
         assert ("download", "tcp+tls+yamux") in rows
+
+
+def test_a_process_that_has_ended_is_started_again() -> None:
+    carrick = carrick_itself()
+    with Bench(settings_for(True, 1, None), [carrick]) as bench:
+        dialer = bench.dialer(carrick, Stack())
+        dialer.stop()
+        assert bench.dialer(carrick, Stack()) is not dialer
+
+
+def test_a_cell_of_each_kind_fills_its_rows() -> None:
+    carrick = carrick_itself()
+    with Bench(settings_for(True, 1, None), [carrick]) as bench:
+        pair = Pair(carrick, carrick, Stack())
+        rows = (pair.row("messages", "64 B", "/s"),)
+        cell = command_cell(
+            bench,
+            pair,
+            rows,
+            "messages",
+            Amount(0.01, 10, 50),
+            asks=lambda count: {"size": 64, "count": count, "pipelined": True},
+            values=rate,
+        )
+        (sample,) = cell.run()
+        assert sample.value > 0
 
 
 def test_a_child_that_ends_says_why() -> None:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from benchmarks.bench import Bench, Cell, Row
+from benchmarks.bench import Bench, Cell, Result, Row
 from benchmarks.contestants import LIMITS, Contestant, Stack, carrick_itself
-from benchmarks.measure import MEASURES, bulk
+from benchmarks.measure import MEASURES
+from benchmarks.pairs import Amount, Sized, pairs
 from benchmarks.plan import QUICK_BUDGET, chosen, reserve, settings_for
 from benchmarks.processes import Failed
 from benchmarks.rounds import run_rounds
@@ -124,11 +125,12 @@ def peer(
     def command(*_: object) -> list[str]:
         return []
 
-    return Contestant(name, name, "1", "", command, command, command, transports, missing)
+    return Contestant(name, name, "1", "", command, command, command, command, transports, missing)
 
 
-def names(bench: Bench, stack: Stack) -> set[tuple[str, str]]:
-    return {(dialer.name, listener.name) for dialer, listener in bulk.pairs(bench, stack)}
+def names(bench: Bench, stack: Stack, crossed: bool = True) -> set[tuple[str, str]]:
+    found = pairs(bench, stack, crossed=crossed)
+    return {(pair.dialer.name, pair.listener.name) for pair in found}
 
 
 def test_each_meets_itself_and_carrick_in_both_roles() -> None:
@@ -142,10 +144,50 @@ def test_each_meets_itself_and_carrick_in_both_roles() -> None:
         ("carrick", "js"),
         ("js", "carrick"),
     }
+    assert names(bench, Stack(), crossed=False) == {(n, n) for n in ("carrick", "go", "js")}
 
 
 def test_who_is_missing_or_does_not_offer_the_stack_stays_out() -> None:
     peers = [peer("go", missing="no go"), peer("rust", transports=("tcp", "quic-v1"))]
     bench = Bench(settings_for(False, None, None), [carrick_itself(), *peers])
-    assert names(bench, Stack(transport="quic-v1")) == {("rust", "rust")}
+    assert ("rust", "rust") in names(bench, Stack(transport="quic-v1"))
     assert ("go", "go") not in names(bench, Stack())
+
+
+# --- how much -------------------------------------------------------------------------------------
+
+
+def test_a_repetition_does_what_the_last_rate_says() -> None:
+    counts: list[int] = []
+
+    def run(count: int) -> Sequence[Sample]:
+        counts.append(count)
+        return [Sample(1.0, wall=count / 100)]
+
+    sized = Sized(Amount(2.0, 10, 1000), run)
+    sized()
+    sized()
+    assert counts == [10, 200, 200]  # the first finds the rate
+
+
+@pytest.mark.parametrize(("rate", "count"), [(1, 10), (1e6, 1000)])
+def test_a_repetition_has_its_bounds(rate: float, count: int) -> None:
+    counts: list[int] = []
+
+    def run(count: int) -> Sequence[Sample]:
+        counts.append(count)
+        return [Sample(1.0, wall=count / rate)]
+
+    Sized(Amount(2.0, 10, 1000), run)()
+    assert counts[-1] == count
+
+
+def test_who_is_interrupted_has_what_there_was() -> None:
+    def interrupt() -> Sequence[Sample]:
+        raise KeyboardInterrupt
+
+    found: list[Result] = []
+    cells = [cell("x", lambda: [CLEAN]), cell("y", interrupt)]
+    with pytest.raises(KeyboardInterrupt):
+        run_rounds(cells, 3, may_go_on=lambda: True, found=found)
+    assert [len(result.samples) for result in found] == [1, 0]

@@ -68,7 +68,7 @@ def test_a_busy_machine_is_named() -> None:
 
 
 def test_carrick_beside_the_others() -> None:
-    row = Row("ping", "p50", "carrick", "go", NOISE, "µs", more_is_better=False)
+    row = Row("ping", "p50", "go", "go", NOISE, "µs", more_is_better=False)
     ours = Row("ping", "p50", "carrick", "carrick", NOISE, "µs", more_is_better=False)
     standings = beside(
         [
@@ -99,6 +99,31 @@ def test_a_share_of_the_ceiling_reaches_the_aim_too() -> None:
     assert not reached(aim, ours, [ours])
 
 
+def test_an_aim_may_be_a_peer_or_another_stack() -> None:
+    ours, go, rust = upload("carrick", "carrick", 300), upload("go", "go", 200), 290
+    ahead = next(aim for aim in AIMS if aim.times and aim.stack == NOISE)
+    assert reached(ahead, ours, [ours, go, upload("rust", "rust", rust)])
+    assert not reached(ahead, ours, [ours, go, upload("rust", "rust", 310)])
+    assert not reached(ahead, ours, [ours, go])
+    websocket = next(aim for aim in AIMS if aim.of)
+    row = Row("bulk", "upload", "carrick", "carrick", websocket.stack, "MB/s")
+    assert reached(websocket, result(row, 220), [ours])
+    assert not reached(websocket, result(row, 200), [ours])
+
+
+def test_aims_say_what_was_seen_and_the_ratio_to_each() -> None:
+    text = markdown(run(upload("carrick", "carrick", 300), upload("go", "go", 400)))
+    line = next(line for line in text.splitlines() if line.startswith("| bulk: upload"))
+    assert line.endswith(
+        "| ≥ 700 MB/s, or 65% of the ceiling | 300 MB/s **d** | **no** | **0.750 ×** |"
+    )
+
+
+def test_a_row_that_failed_later_says_so() -> None:
+    text = markdown(run(upload("go", "carrick", 1, 2, 3, failure="no answer")))
+    assert "| 3, then no answer |" in text
+
+
 def test_less_is_better_where_it_is() -> None:
     aim = next(aim for aim in AIMS if aim.measure == "ping")
     row = Row("ping", "p50", "carrick", "carrick", NOISE, "µs", more_is_better=False)
@@ -110,9 +135,11 @@ def test_aims_are_of_measures_that_exist() -> None:
     assert {aim.measure for aim in AIMS} <= {measure.NAME for measure in MEASURES}
 
 
-def test_a_row_is_found_with_carrick_as_its_dialer() -> None:
-    wanted = upload("carrick", "go", 1)
-    assert find([upload("go", "go", 2), wanted], "bulk", "upload", NOISE, "go") is wanted
+def test_a_row_is_found_of_one_with_itself() -> None:
+    wanted = upload("go", "go", 2)
+    assert find([upload("carrick", "go", 1), wanted], "bulk", "upload", NOISE, "go") is wanted
+    idle = result(Row("memory", "CPU with 500", "carrick", "go", NOISE, "%"), 1)
+    assert find([idle], "memory", "CPU with 500", NOISE, "go") is idle
     assert find([], "bulk", "upload", NOISE) is None
 
 

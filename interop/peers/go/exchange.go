@@ -17,6 +17,9 @@ import (
 // end, then the download.
 const perfProtocol = "/perf/1.0.0"
 
+// The echo of the benchmark: whatever comes is sent back.
+const echoProtocol = "/carrick/benchmarks/echo/1.0.0"
+
 const blockSize = 65536
 
 type zeros struct{}
@@ -26,8 +29,8 @@ func (zeros) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func sendZeros(w io.Writer, count uint64) error {
-	buffer := make([]byte, blockSize)
+func sendZeros(w io.Writer, count uint64, write int) error {
+	buffer := make([]byte, write)
 	_, err := io.CopyBuffer(w, io.LimitReader(zeros{}, int64(count)), buffer)
 	return err
 }
@@ -48,10 +51,20 @@ func answerPerf(s network.Stream) error {
 	if _, err := io.Copy(io.Discard, s); err != nil {
 		return err
 	}
-	return sendZeros(s, wanted)
+	return sendZeros(s, wanted, blockSize)
 }
 
-func transfer(ctx context.Context, h host.Host, id peer.ID, up, down uint64) (any, error) {
+func serveEcho(s network.Stream) {
+	if _, err := io.CopyBuffer(s, s, make([]byte, blockSize)); err != nil {
+		s.Reset()
+		return
+	}
+	s.Close()
+}
+
+func transfer(
+	ctx context.Context, h host.Host, id peer.ID, up, down uint64, write int,
+) (any, error) {
 	start := time.Now()
 	s, err := h.NewStream(ctx, id, perfProtocol)
 	if err != nil {
@@ -64,7 +77,7 @@ func transfer(ctx context.Context, h host.Host, id peer.ID, up, down uint64) (an
 	if err := binary.Write(s, binary.BigEndian, down); err != nil {
 		return nil, err
 	}
-	if err := sendZeros(s, up); err != nil {
+	if err := sendZeros(s, up, write); err != nil {
 		return nil, err
 	}
 	if err := s.CloseWrite(); err != nil {

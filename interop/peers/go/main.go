@@ -143,7 +143,7 @@ func perf(o options, address string) error {
 		return err
 	}
 	defer h.Close()
-	result, err := transfer(ctx, h, id, o.up, o.down)
+	result, err := transfer(ctx, h, id, o.up, o.down, blockSize)
 	if err != nil {
 		return err
 	}
@@ -155,17 +155,17 @@ func run(args []string) error {
 	if len(args) == 0 {
 		return suite(os.Getenv)
 	}
-	if args[0] == "listen" {
+	if alone, ok := map[string]func(options) error{"listen": listen, "bench": bench}[args[0]]; ok {
 		o, err := parse(args[1:])
 		if err != nil {
 			return err
 		}
-		return listen(o)
+		return alone(o)
 	}
 	commands := map[string]func(options, string) error{"dial": dial, "perf": perf}
 	command, ok := commands[args[0]]
 	if !ok || len(args) < 2 || strings.HasPrefix(args[1], "-") {
-		return errors.New("usage: listen | dial MULTIADDR | perf MULTIADDR")
+		return errors.New("usage: listen | dial MULTIADDR | perf MULTIADDR | bench")
 	}
 	o, err := parse(args[2:])
 	if err != nil {

@@ -129,6 +129,7 @@ func newHost(s stack, address string) (host.Host, error) {
 		return nil, err
 	}
 	h.SetStreamHandler(perfProtocol, servePerf)
+	h.SetStreamHandler(echoProtocol, serveEcho)
 	return h, nil
 }
 

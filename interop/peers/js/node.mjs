@@ -10,19 +10,29 @@ import { tcp } from '@libp2p/tcp'
 import { tls } from '@libp2p/tls'
 import { webSockets } from '@libp2p/websockets'
 import { yamux } from '@libp2p/yamux'
+import { selfSigned } from './certificate.mjs'
+import { ECHO, serveEcho } from './echo.mjs'
 import { PERF, servePerf } from './perf.mjs'
 
 export class Unsupported extends Error {}
 
-// wss is for dialing only: a listener would need a certificate of its own.
 const TRANSPORTS = {
   tcp: { make: tcp, suffix: '/tcp/0' },
   ws: { make: webSockets, suffix: '/tcp/0/ws' },
-  wss: { make: webSockets },
+  wss: { make: webSockets, suffix: '/tcp/0/tls/ws' },
   'quic-v1': { make: quic, suffix: '/udp/0/quic-v1', standalone: true }
 }
 const SECURITY = { noise, tls }
 const MUXERS = { yamux, mplex }
+
+// More than any test asks for. By default js-libp2p refuses more than 5 connections a second from
+// one host, 10 that are being set up, 300 in all, 32 streams of a protocol on a connection, …
+export const MANY = { maxInboundStreams: 20_000, maxOutboundStreams: 20_000 }
+const CONNECTIONS = {
+  inboundConnectionThreshold: 1_000_000,
+  maxIncomingPendingConnections: 1000,
+  maxConnections: 20_000
+}
 
 function offered(kind, table, name) {
   if (!Object.hasOwn(table, name)) throw new Unsupported(`${kind} ${name}`)
@@ -31,7 +41,6 @@ function offered(kind, table, name) {
 
 export function listenAddress(transport, host) {
   const { suffix } = offered('transport', TRANSPORTS, transport)
-  if (suffix === undefined) throw new Unsupported(`listening on ${transport}`)
   return `/${host.includes(':') ? 'ip6' : 'ip4'}/${host}${suffix}`
 }
 
@@ -39,24 +48,25 @@ export async function createNode({ transport, security, muxer }, addresses = [])
   const { make, standalone } = offered('transport', TRANSPORTS, transport)
   const upgrade = {
     connectionEncrypters: [offered('security', SECURITY, security)()],
-    streamMuxers: [offered('muxer', MUXERS, muxer)()]
+    streamMuxers: [offered('muxer', MUXERS, muxer)(MANY)]
   }
   // The certificate of a test listener is self-signed; the peer id is what counts.
   if (transport === 'wss') process.env.NODE_TLS_REJECT_UNAUTHORIZED = '0'
   const listening = addresses.length > 0
+  const settings = transport === 'wss' && listening ? { https: await selfSigned() } : undefined
   const node = await createLibp2p({
     addresses: { listen: addresses },
-    transports: [make()],
+    transports: [make(settings)],
     ...(standalone ? {} : upgrade),
     connectionGater: { denyDialMultiaddr: () => false },
-    // The default refuses more than 5 connections a second from one host.
-    connectionManager: { inboundConnectionThreshold: 1000 },
+    connectionManager: CONNECTIONS,
     connectionMonitor: { enabled: false },
     // A dialer asks once, itself: js-libp2p allows one identify stream at a time.
     services: { identify: identify({ runOnConnectionOpen: listening }), ping: ping() },
     nodeInfo: { userAgent: `js-libp2p/${libraryVersion()} node/${process.versions.node}` }
   })
-  await node.handle(PERF, servePerf)
+  await node.handle(PERF, servePerf, MANY)
+  await node.handle(ECHO, serveEcho, MANY)
   return node
 }
 

@@ -1,6 +1,7 @@
 // A small libp2p peer on js-libp2p. The contract is in ../README.md.
 import { parseArgs } from 'node:util'
 import { multiaddr } from '@multiformats/multiaddr'
+import { Bencher } from './bench.mjs'
 import { Unsupported, createNode, listenAddress } from './node.mjs'
 import { transfer } from './perf.mjs'
 import { ping } from './ping.mjs'
@@ -104,9 +105,10 @@ async function main() {
   const { values, positionals } = parseArgs({ options: OPTIONS, allowPositionals: true })
   const [command, address] = positionals
   if (command === 'listen') return listen(values)
+  if (command === 'bench') return new Bencher(values).run()
   if (command === 'dial' && address) return dial(address, values)
   if (command === 'perf' && address) return perf(address, values)
-  throw new Error('usage: listen | dial MULTIADDR | perf MULTIADDR')
+  throw new Error('usage: listen | dial MULTIADDR | perf MULTIADDR | bench')
 }
 
 const done = (code) => process.stdout.write('', () => process.exit(code))

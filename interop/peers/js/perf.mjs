@@ -3,11 +3,12 @@
 import { ByteStream } from './stream.mjs'
 
 export const PERF = '/perf/1.0.0'
-const BLOCK = new Uint8Array(65536)
+const BLOCK = 65536
 
-async function sendZeros(bytes, count) {
-  for (let left = count; left > 0; left -= BLOCK.length) {
-    await bytes.send(left < BLOCK.length ? BLOCK.subarray(0, left) : BLOCK)
+async function sendZeros(bytes, count, write = BLOCK) {
+  const block = new Uint8Array(write)
+  for (let left = count; left > 0; left -= write) {
+    await bytes.send(left < write ? block.subarray(0, left) : block)
   }
 }
 
@@ -29,14 +30,14 @@ export async function servePerf(stream) {
   }
 }
 
-export async function transfer(connection, up, down, signal) {
+export async function transfer(connection, up, down, signal, write = BLOCK) {
   const start = performance.now()
   const stream = await connection.newStream(PERF, { signal })
   const bytes = new ByteStream(stream, signal)
   const header = Buffer.alloc(8)
   header.writeBigUInt64BE(BigInt(down))
   await bytes.send(header)
-  await sendZeros(bytes, up)
+  await sendZeros(bytes, up, write)
   await stream.close({ signal })
   const first = await bytes.chunk()
   const uploaded = performance.now()

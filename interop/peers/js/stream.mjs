@@ -1,4 +1,4 @@
-// A js-libp2p message stream as bytes: one thing at a time is awaited, reading or writing.
+// A js-libp2p message stream as bytes: one reader and one writer at a time.
 //
 // Two parts of the library's own face are not used. Its async iterator waits forever if the
 // remote's end arrived before the iteration began. Its `onDrain` waits only the first time;
@@ -6,7 +6,7 @@
 // refuses above 1 MiB.
 export class ByteStream {
   #chunks = []
-  #wake = () => {}
+  #waiting = []
 
   constructor(stream, signal) {
     this.stream = stream
@@ -24,10 +24,14 @@ export class ByteStream {
     signal?.addEventListener('abort', () => fail(signal.reason))
   }
 
+  #wake() {
+    const waiting = this.#waiting
+    this.#waiting = []
+    for (const resolve of waiting) resolve()
+  }
+
   #event() {
-    return new Promise((resolve) => {
-      this.#wake = resolve
-    })
+    return new Promise((resolve) => this.#waiting.push(resolve))
   }
 
   // Returns when there is room for more.

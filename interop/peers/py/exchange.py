@@ -16,14 +16,14 @@ from libp2p.peer.id import ID as PeerID
 PING = TProtocol("/ipfs/ping/1.0.0")
 PING_BYTES = 32
 PERF = TProtocol("/perf/1.0.0")
-BLOCK = bytes(65536)
+BLOCK = 65536
 MAX_IDENTIFY = 65536
 
 
 async def read_some(stream: INetStream) -> bytes:
     """The next bytes, empty at the end."""
     try:
-        return await stream.read(len(BLOCK))
+        return await stream.read(BLOCK)
     except StreamEOF:
         return b""
 
@@ -58,13 +58,16 @@ async def ping(host: IHost, peer: PeerID) -> float:
     return elapsed
 
 
-async def transfer(host: IHost, peer: PeerID, up: int, down: int) -> dict[str, float]:
+async def transfer(
+    host: IHost, peer: PeerID, up: int, down: int, write: int = BLOCK
+) -> dict[str, float]:
     """The perf protocol: u64 of bytes wanted back, the upload, its end, then the download."""
     start = time.perf_counter()
     stream = await host.new_stream(peer, [PERF])
     await stream.write(down.to_bytes(8, "big"))
-    for sent in range(0, up, len(BLOCK)):
-        await stream.write(BLOCK[: up - sent])
+    block = bytes(write)
+    for sent in range(0, up, write):
+        await stream.write(block[: up - sent])
     await stream.close_write()
     chunk = await read_some(stream)
     uploaded = time.perf_counter()

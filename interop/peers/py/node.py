@@ -7,14 +7,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import ifaddr
+from certificate import server_context
 from libp2p import new_host
-from libp2p.abc import IHost
+from libp2p.abc import IHost, INetStream
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.crypto.x25519 import create_new_key_pair as create_noise_key_pair
 from libp2p.custom_types import TProtocol
 from libp2p.host.ping import ID as PING
 from libp2p.host.ping import handle_ping
+from libp2p.network.config import ConnectionConfig
+from libp2p.network.stream.exceptions import StreamEOF
 from libp2p.perf import PerfService
+from libp2p.rcmgr.connection_limits import ConnectionLimits
+from libp2p.rcmgr.manager import ResourceLimits, ResourceManager
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
 from libp2p.security.noise.transport import Transport as NoiseTransport
 from libp2p.security.tls.transport import PROTOCOL_ID as TLS
@@ -24,8 +29,16 @@ from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
 from libp2p.stream_muxer.yamux.yamux import Yamux
 from multiaddr import Multiaddr
 
-SUFFIXES = {"tcp": "/tcp/0", "ws": "/tcp/0/ws", "quic-v1": "/udp/0/quic-v1"}
-DIAL_ONLY = {"wss"}
+ECHO = "/carrick/benchmarks/echo/1.0.0"
+BLOCK = 65536
+MANY = 20_000  # more than any test asks for; py-libp2p ends at 250 connections by default
+
+SUFFIXES = {
+    "tcp": "/tcp/0",
+    "ws": "/tcp/0/ws",
+    "wss": "/tcp/0/wss",
+    "quic-v1": "/udp/0/quic-v1",
+}
 MUXERS = {
     "yamux": {TProtocol(YAMUX): Yamux},
     "mplex": {TProtocol(MPLEX_PROTOCOL_ID): Mplex},
@@ -44,11 +57,30 @@ def listen_address(transport: str, host: str) -> Multiaddr:
     return Multiaddr(f"/{family}/{host}{SUFFIXES[transport]}")
 
 
+def resource_manager() -> ResourceManager:
+    """One that allows many connections and streams, as fast as they come."""
+    return ResourceManager(
+        limits=ResourceLimits(max_connections=MANY, max_memory_mb=8192, max_streams=10 * MANY),
+        connection_limits=ConnectionLimits(),
+        enable_rate_limiting=False,
+    )
+
+
+async def serve_echo(stream: INetStream) -> None:
+    """Send back whatever comes."""
+    try:
+        while data := await stream.read(BLOCK):
+            await stream.write(data)
+    except StreamEOF:
+        pass
+    await stream.close()
+
+
 @asynccontextmanager
 async def open_host(
     transport: str, security: str, muxer: str, listen: Multiaddr | None = None
 ) -> AsyncIterator[IHost]:
-    if transport not in SUFFIXES.keys() | DIAL_ONLY:
+    if transport not in SUFFIXES:
         raise Unsupported(f"transport {transport}")
     if security not in SECURITY:
         raise Unsupported(f"security {security}")
@@ -72,12 +104,16 @@ async def open_host(
         enable_websocket=transport in ("ws", "wss"),
         enable_quic=transport == "quic-v1",
         tls_client_config=any_certificate if transport == "wss" else None,
+        tls_server_config=server_context() if transport == "wss" and listen else None,
+        connection_config=ConnectionConfig(max_connections=MANY, high_watermark=MANY),
+        resource_manager=resource_manager(),
     )
     if listen is None:
         # A dialer asks once, itself: js-libp2p answers one identify stream at a time.
         host._schedule_identify = lambda peer_id, *, reason: None  # type: ignore[attr-defined]
     async with host.run(listen_addrs=[listen] if listen else []):
         host.set_stream_handler(PING, handle_ping)
+        host.set_stream_handler(TProtocol(ECHO), serve_echo)
         await PerfService(host).start()
         yield host
 

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use crate::Failure;
 
 const PERF: StreamProtocol = StreamProtocol::new("/perf/1.0.0");
-const BLOCK: [u8; 65536] = [0; 65536];
+/// Bytes in a write or a read.
+pub const BLOCK: usize = 65536;
 
 /// Answers perf streams in the background.
 pub fn serve(mut control: Control) -> Result<(), Failure> {
@@ -32,21 +33,22 @@ async fn answer(mut stream: Stream) -> io::Result<()> {
     let mut header = [0; 8];
     stream.read_exact(&mut header).await?;
     drain(&mut stream).await?;
-    send(&mut stream, u64::from_be_bytes(header)).await?;
+    send(&mut stream, u64::from_be_bytes(header), BLOCK).await?;
     stream.close().await
 }
 
-async fn send(stream: &mut Stream, mut count: u64) -> io::Result<()> {
+async fn send(stream: &mut Stream, mut count: u64, write: usize) -> io::Result<()> {
+    let block = vec![0; write];
     while count > 0 {
-        let part = count.min(BLOCK.len() as u64);
-        stream.write_all(&BLOCK[..part as usize]).await?;
+        let part = count.min(write as u64);
+        stream.write_all(&block[..part as usize]).await?;
         count -= part;
     }
     Ok(())
 }
 
 async fn drain(stream: &mut Stream) -> io::Result<u64> {
-    let mut buffer = vec![0; BLOCK.len()];
+    let mut buffer = vec![0; BLOCK];
     let mut total = 0;
     loop {
         match stream.read(&mut buffer).await? {
@@ -61,11 +63,12 @@ pub async fn transfer(
     peer: PeerId,
     up: u64,
     down: u64,
+    write: usize,
 ) -> Result<Value, Failure> {
     let start = Instant::now();
     let mut stream = control.open_stream(peer, PERF).await?;
     stream.write_all(&down.to_be_bytes()).await?;
-    send(&mut stream, up).await?;
+    send(&mut stream, up, write).await?;
     stream.close().await?;
     let mut first = [0; 1];
     let mut received = stream.read(&mut first).await? as u64;

@@ -1,9 +1,11 @@
 //! A small libp2p peer on rust-libp2p. The contract is in ../README.md.
 
+mod bench;
 mod compat;
 mod exchange;
 mod node;
 mod redis;
+mod streams;
 mod suite;
 
 use std::{error::Error, fmt, future::Future, process::exit, time::Duration};
@@ -11,7 +13,10 @@ use std::{error::Error, fmt, future::Future, process::exit, time::Duration};
 use serde_json::json;
 use tokio::io::AsyncReadExt;
 
-use crate::{exchange::transfer, node::Stack};
+use crate::{
+    exchange::{BLOCK, transfer},
+    node::Stack,
+};
 
 const EXIT_FAILED: i32 = 1;
 const EXIT_UNSUPPORTED: i32 = 2;
@@ -127,7 +132,7 @@ async fn perf(address: &str, mut options: Options) -> Result<(), Failure> {
         let control = node.control();
         tokio::select! {
             never = node.serve() => match never {},
-            result = transfer(control, peer, options.upload, options.download) => result,
+            result = transfer(control, peer, options.upload, options.download, BLOCK) => result,
         }
     });
     println!("{}", measured.await?);
@@ -140,6 +145,7 @@ async fn run() -> Result<(), Failure> {
     match command.as_deref() {
         None => suite::run().await,
         Some("listen") => listen(Options::parse(words)?).await,
+        Some("bench") => bench::run(&Options::parse(words)?.stack).await,
         Some(name @ ("dial" | "perf")) => {
             let address = words.next().ok_or("the multiaddr is missing")?;
             let options = Options::parse(words)?;
@@ -149,7 +155,7 @@ async fn run() -> Result<(), Failure> {
                 perf(&address, options).await
             }
         }
-        Some(_) => Err("usage: listen | dial MULTIADDR | perf MULTIADDR".into()),
+        Some(_) => Err("usage: listen | dial MULTIADDR | perf MULTIADDR | bench".into()),
     }
 }
 

@@ -19,8 +19,8 @@ use libp2p::{
 
 use crate::{
     Failure, Unsupported,
-    compat::{MplexConfig, WebsocketConfig},
-    exchange,
+    compat::{MplexConfig, WebsocketConfig, wss_listener},
+    exchange, streams,
 };
 
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -46,6 +46,7 @@ impl Stack {
         let suffix = match self.transport.as_str() {
             "tcp" => "tcp/0",
             "ws" => "tcp/0/ws",
+            "wss" => "tcp/0/tls/ws",
             "quic-v1" => "udp/0/quic-v1",
             other => return Err(Unsupported(format!("transport {other}")).into()),
         };
@@ -58,6 +59,7 @@ impl Stack {
         match self.transport.as_str() {
             "tcp" => self.upgraded(tcp(), key),
             "ws" => self.upgraded(WebsocketConfig::new(tcp()), key),
+            "wss" => self.upgraded(wss_listener(tcp())?, key),
             "quic-v1" => Ok(quic::tokio::Transport::new(quic::Config::new(key))
                 .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
                 .boxed()),
@@ -97,8 +99,11 @@ impl Stack {
 
 pub fn transport_of(address: &Multiaddr) -> String {
     let mut name = "tcp";
+    let mut tls = false;
     for part in address {
         match part {
+            Protocol::Tls => tls = true,
+            Protocol::Ws(_) if tls => name = "wss",
             Protocol::Ws(_) => name = "ws",
             Protocol::Wss(_) => name = "wss",
             Protocol::QuicV1 => name = "quic-v1",
@@ -119,6 +124,7 @@ pub struct Behaviour {
     identify: identify::Behaviour,
     ping: ping::Behaviour,
     stream: libp2p_stream::Behaviour,
+    streams: streams::Behaviour,
 }
 
 /// What a dialer has seen of the peer.
@@ -135,6 +141,10 @@ pub struct Node {
 
 impl Node {
     pub fn open(stack: &Stack, dialer: bool) -> Result<Self, Failure> {
+        if dialer && stack.transport == "wss" {
+            // It trusts public certificate authorities only.
+            return Err(Unsupported("dialing wss".into()).into());
+        }
         let key = Keypair::generate_ed25519();
         let connections = stack.connections(&key)?;
         let ping = ping::Config::new();
@@ -150,6 +160,7 @@ impl Node {
                 ping
             }),
             stream: libp2p_stream::Behaviour::new(),
+            streams: streams::behaviour(),
         };
         let config =
             swarm::Config::with_tokio_executor().with_idle_connection_timeout(IDLE_TIMEOUT);
@@ -165,6 +176,10 @@ impl Node {
 
     pub fn control(&mut self) -> libp2p_stream::Control {
         self.swarm.behaviour().stream.new_control()
+    }
+
+    pub fn streams(&self) -> &streams::Behaviour {
+        &self.swarm.behaviour().streams
     }
 
     /// Listens, and returns the addresses that others can dial, each with the peer id.
@@ -199,6 +214,20 @@ impl Node {
     pub async fn serve(&mut self) -> Infallible {
         loop {
             self.swarm.select_next_some().await;
+        }
+    }
+
+    /// Closes the connections with the peer.
+    pub async fn leave(&mut self, peer: PeerId) {
+        if self.swarm.disconnect_peer_id(peer).is_err() {
+            return; // it was not connected
+        }
+        loop {
+            if let SwarmEvent::ConnectionClosed { num_established: 0, .. } =
+                self.swarm.select_next_some().await
+            {
+                return;
+            }
         }
     }
 
