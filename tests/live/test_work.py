@@ -7,8 +7,8 @@ were counted when it was set; the bound is about half as much again.
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -23,6 +23,7 @@ from carrick.transports.muxers.yamux import Yamux
 from tests.support.work import (
     CountingNoise,
     CountingWrapper,
+    Steps,
     Work,
     count_calls,
     count_task_steps,
@@ -65,6 +66,15 @@ async def pair():
         yield server, client
 
 
+@contextmanager
+def counting(*sides: Side) -> Iterator[Steps]:
+    """Counts from here on."""
+    for side in sides:
+        side.work.clear()
+    with count_task_steps() as steps:
+        yield steps
+
+
 async def test_work_per_mebibyte(pair: tuple[Side, Side]) -> None:
     server, client = pair
     total = 32 * MIB
@@ -78,10 +88,8 @@ async def test_work_per_mebibyte(pair: tuple[Side, Side]) -> None:
 
     stream = await client.host.open_stream(server.host.addresses[0], "/sink/1")
     await client.host.connect(server.host.id)
-    server.work.clear()
-    client.work.clear()
     blocks = sys.getallocatedblocks()
-    with count_task_steps() as steps:
+    with counting(server, client) as steps:
         data = bytes(256 * 1024)
         for _ in range(total // len(data)):
             await stream.send_all(data)
@@ -109,10 +117,8 @@ async def test_work_per_dial(pair: tuple[Side, Side]) -> None:
         await connection.aclose()
 
     await dial()
-    server.work.clear()
-    client.work.clear()
     with (
-        count_task_steps() as steps,
+        counting(server, client) as steps,
         count_calls(trio.CancelScope, "__enter__") as scopes,
         count_calls(Ed25519Verifier, "verify") as verifications,
     ):
@@ -138,3 +144,49 @@ async def test_work_of_a_first_dial(pair: tuple[Side, Side]) -> None:
         (back,) = server.host.connections
         await back.announced.wait()
     assert len(verifications) == 3
+
+
+async def echo(stream):
+    async for data in stream:
+        await stream.send_all(data)
+
+
+async def test_work_per_ping(pair: tuple[Side, Side]) -> None:
+    server, client = pair
+    connection = await client.host.connect(server.host.addresses[0])
+    ping = client.host.service(Ping)
+    await ping.ping_once(connection)
+    with counting(server, client) as steps:
+        assert [rtt async for rtt in ping.ping(connection, count=200, interval=0)]
+    for work in (client.work, server.work):
+        assert work.sends / 200 <= 1.2  # 1.0
+        assert work.sealed / 200 <= 1.2  # 1.0
+        assert work.receives / 200 <= 1.2  # 1.0: no second receive that finds nothing
+    assert steps.count / 200 <= 11  # 9, both sides together
+
+
+@pytest.mark.parametrize("at_once", [1, 50])
+async def test_work_per_stream(pair: tuple[Side, Side], at_once: int) -> None:
+    """Open, negotiate, 32 bytes there and back, close. The end of a stream rides with the next."""
+    server, client = pair
+    server.host.handle("/echo/1", echo)
+    connection = await client.host.connect(server.host.addresses[0])
+    count = 500
+    turns = iter(range(count))
+
+    async def work() -> None:
+        for _ in turns:
+            stream = await connection.open_stream("/echo/1")
+            await stream.send_all(bytes(32))
+            await stream.read_exactly(32)
+            await stream.aclose()
+
+    with counting(server, client) as steps:
+        async with trio.open_nursery() as nursery:
+            for _ in range(at_once):
+                nursery.start_soon(work)
+    alone = at_once == 1
+    for side in (client.work, server.work):
+        assert side.sends / count <= (1.3 if alone else 0.8)  # 1.0; 0.4
+        assert side.sealed / count <= (1.3 if alone else 0.8)
+    assert steps.count / count <= (18 if alone else 10)  # 15; 7.4, both sides together

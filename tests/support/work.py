@@ -18,6 +18,7 @@ __all__ = [
     "CountingNoise",
     "CountingWrapper",
     "SlowWrapper",
+    "Steps",
     "Work",
     "count_calls",
     "count_task_steps",
@@ -181,7 +182,9 @@ class _CountingRecords:
         return self._inner.seal(out, at, pieces)
 
 
-class _Steps(trio.abc.Instrument):
+class Steps(trio.abc.Instrument):
+    """How often tasks were resumed."""
+
     def __init__(self) -> None:
         self.count = 0
         self.tasks = 0
@@ -195,9 +198,9 @@ class _Steps(trio.abc.Instrument):
 
 
 @contextmanager
-def count_task_steps() -> Iterator[_Steps]:
+def count_task_steps() -> Iterator[Steps]:
     """Counts how often any task of the run is resumed."""
-    steps = _Steps()
+    steps = Steps()
     trio.lowlevel.add_instrument(steps)
     try:
         yield steps
