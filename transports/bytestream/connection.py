@@ -81,8 +81,7 @@ class ByteStreamConnection:
         self._sealed_to = 0
         self._pumping = False  # the socket is full: only the pump sends
         self._pump_task: trio.lowlevel.Task | None = None  # the pump while it sleeps
-        self.crowded = False
-        """The last batch of input woke more than one task: they may have something to send too."""
+        self._taking_turn = False  # somebody has flushed in this tick, and will in the next
         self._drained: trio.Event | None = None
         self._relieved: trio.Event | None = None
         self._scope = trio.CancelScope()
@@ -282,9 +281,10 @@ class ByteStreamConnection:
     def _open(self, buffer: memoryview, lo: int, hi: int) -> None:
         """Open the complete records of `buffer[lo:hi]`, deliver them, keep the rest."""
         self._muxer.tick(trio.current_time())
+        if self._muxer.has_output():
+            self.flush()  # an end of file that waits must not become a reset by what comes in
         lo = self._records.open_all(buffer, lo, hi, self._feed)
         self._tail = bytes(buffer[lo:hi]) if lo < hi else b""
-        self.crowded = self._wake() > 1
         self.flush()
 
     async def _relief(self) -> None:
@@ -300,24 +300,20 @@ class ByteStreamConnection:
 
     def after_take(self) -> None:
         """A stream took bytes: window may have to be granted, and the reader may go on."""
-        if self._muxer.has_output():
-            self.flush()
+        self.flush_soon()
         self._check_relief()
 
     def _check_relief(self) -> None:
         if self._relieved is not None and not self._muxer.overloaded:
             self._relieved.set()
 
-    def _wake(self) -> int:
-        """Wake whom the muxer's changes concern; returns how many tasks that are."""
-        woken = 0
+    def _wake(self) -> None:
+        """Wake whom the muxer's changes concern."""
         for core in self._muxer.touched():
             if core.owner is not None:
-                woken += core.owner.wake()
-            else:
+                core.owner.wake()
+            elif self._acceptors:
                 self._acceptors.unpark()
-                woken += 1
-        return woken
 
     # --- sending ----------------------------------------------------------------------------------
 
@@ -338,13 +334,32 @@ class ByteStreamConnection:
         self._check_relief()
         self._arm_timer()
 
+    async def flush_in_turn(self) -> None:
+        """Flush, with the scheduling point that a send owes trio.
+
+        The first one of a tick flushes before it, so that a lone sender is not delayed, and once
+        more behind it, for all others of that tick: their bytes share records and sends.
+        """
+        if self._taking_turn:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            self.flush()
+            return
+        self._taking_turn = True
+        try:
+            self.flush()
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        finally:
+            self._taking_turn = False
+        if self._muxer.has_output():
+            self.flush()
+
     def flush_soon(self) -> None:
         """Have what the muxer has sent two ticks later, if nobody sends anything before.
 
         For what nobody waits for, and what can ride with the next bytes: the end of a stream, the
         acknowledgement of streams.
         """
-        if self._muxer.has_output():
+        if not self._taking_turn and self._muxer.has_output():
             self._wake_pump()
 
     def _wake_pump(self) -> None:

@@ -54,25 +54,14 @@ class ByteStream(trio.abc.HalfCloseableStream):
     def direction(self) -> Direction:
         return Direction.INBOUND if self._core.inbound else Direction.OUTBOUND
 
-    def wake(self) -> int:
-        """The muxer changed the stream's state: let whom it concerns look again.
-
-        Returns:
-            How many tasks that are.
-        """
-        core = self._core
-        woken = 0
-        if (reader := self._reader) is not None and (
-            core.received or core.remote_closed or core.reset_code is not None or self._closed
-        ):
+    def wake(self) -> None:
+        """The muxer changed the stream's state: let whom it concerns look again."""
+        if (reader := self._reader) is not None and self._is_readable:
             self._reader = None
             trio.lowlevel.reschedule(reader)
-            woken = 1
         if (writer := self._writer) is not None:
             self._writer = None
             trio.lowlevel.reschedule(writer)
-            woken += 1
-        return woken
 
     async def _sleep_reading(self) -> None:
         """Sleep until `wake` has something for the reader."""
@@ -112,13 +101,7 @@ class ByteStream(trio.abc.HalfCloseableStream):
             core = self._core
             core.write(view)
             try:
-                if self._connection.crowded:
-                    # Others queue their bytes in this tick too: the first one here sends for all.
-                    await trio.lowlevel.cancel_shielded_checkpoint()
-                    self._connection.flush()
-                else:
-                    self._connection.flush()
-                    await trio.lowlevel.cancel_shielded_checkpoint()
+                await self._connection.flush_in_turn()
                 while core.pending:
                     await self._sleep_writing()
             except BaseException:
@@ -182,6 +165,17 @@ class ByteStream(trio.abc.HalfCloseableStream):
         self._connection.after_take()
         return data
 
+    def receive_nowait(self, max_bytes: int) -> bytes | None:
+        """As `receive_some` without waiting, and no checkpoint; None if nothing is there now."""
+        if self._receiving:
+            raise trio.BusyResourceError("another task is receiving from this stream")
+        if not self._is_readable:
+            return None
+        self._check_readable()
+        data = self._core.take(max_bytes)
+        self._connection.after_take()
+        return data
+
     async def receive_views(self) -> list[memoryview]:
         """As `receive_some`, but all bytes that are there, uncopied; empty at end of file."""
         await self._wait_received()
@@ -194,24 +188,29 @@ class ByteStream(trio.abc.HalfCloseableStream):
             raise trio.BusyResourceError("another task is receiving from this stream")
         self._receiving = True
         try:
-            core = self._core
-            if not core.received:
-                # What the peer must see before it can answer; it may also end the connection.
-                self._connection.flush()
-            slept = False
-            while not (
-                core.received or core.remote_closed or core.reset_code is not None or self._closed
-            ):
-                await self._sleep_reading()
-                slept = True
-            if not slept:
+            if self._is_readable:
                 await trio.lowlevel.checkpoint()
-            if self._closed:
-                raise trio.ClosedResourceError("the stream was closed")
-            if not (core.received or core.remote_closed):
-                self._check_alive()
+            else:
+                self._connection.flush_soon()  # what the peer must see before it can answer
+            while not self._is_readable:
+                await self._sleep_reading()
+            self._check_readable()
         finally:
             self._receiving = False
+
+    @property
+    def _is_readable(self) -> bool:
+        """A receive need not wait."""
+        core = self._core
+        return bool(
+            core.received or core.remote_closed or core.reset_code is not None or self._closed
+        )
+
+    def _check_readable(self) -> None:
+        if self._closed:
+            raise trio.ClosedResourceError("the stream was closed")
+        if not (self._core.received or self._core.remote_closed):
+            self._check_alive()
 
     # --- ending ---------------------------------------------------------------------------------
 

@@ -29,6 +29,9 @@ class MuxedStream(Protocol):
     async def send_eof(self) -> None: ...
     async def receive_some(self, max_bytes: int | None = None) -> bytes: ...
 
+    def receive_nowait(self, max_bytes: int) -> bytes | None:
+        """As `receive_some` without waiting, and no checkpoint; None if nothing is there now."""
+
     async def receive_views(self) -> list[memoryview]:
         """All bytes that are there, without a copy; empty at end of file. For bulk readers."""
 

@@ -132,7 +132,9 @@ class InboundStreams:
         listener = Listener(lambda protocol: find(protocol) is not None, self._handlers.protocols)
         try:
             while listener.selected is None:
-                data = await raw.receive_some(_RECEIVE)
+                data = raw.receive_nowait(_RECEIVE)
+                if data is None:
+                    data = await raw.receive_some(_RECEIVE)
                 if not data:
                     raise NegotiationError("the peer closed the stream before a proposal")
                 listener.receive(data)

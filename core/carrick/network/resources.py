@@ -157,30 +157,39 @@ class ConnectionReservation(_Reservation):
         self.budget.close()
 
 
-class StreamReservation(_Reservation):
-    """What one stream holds."""
+class StreamReservation:
+    """What one stream holds: one stream of its direction in each of its scopes."""
+
+    __slots__ = ("_connection", "_manager", "_scopes", "direction")
 
     def __init__(
         self, manager: ResourceManager, connection: ConnectionReservation, direction: Direction
     ) -> None:
-        super().__init__()
         assert connection.peer is not None
         self._manager = manager
         self._connection = connection
-        self._peer = connection.peer
         self.direction = direction
         charge = _STREAM[direction]
         common = [(manager.system, connection.scope)]
-        scopes = [manager.peer_scope(self._peer), connection.scope]
+        scopes = [manager.peer_scope(connection.peer), connection.scope, manager.system]
         if direction is Direction.INBOUND:
             common.append((manager.transient, connection.pending_streams))
-            scopes.append(connection.pending_streams)
+            scopes += (connection.pending_streams, manager.transient)
         for shared, own in common:
             # A flood over many connections must not take the last stream from all others.
             if direction is Direction.OUTBOUND or own.counts[Kind.STREAMS_INBOUND] >= GUARANTEED:
                 shared.check(charge)
-        self._take(*((scope, charge) for scope in scopes))
-        self._add(*((shared, charge) for shared, _ in common))
+            own.check(charge)
+        scopes[0].check(charge)
+        for scope in scopes:
+            scope.add(charge)
+        self._scopes: list[Scope] | None = scopes
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
     def negotiated(
         self, protocol: str, *, service: str | None = None, per_peer: int | None = None
@@ -194,27 +203,36 @@ class StreamReservation(_Reservation):
             ResourceLimitExceeded: too many streams of this protocol, for the peer or in all.
             ConnectionClosed: the connection has ended, and everything was given back.
         """
-        if self._released:
-            raise ConnectionClosed(peer=self._peer)
+        connection, manager = self._connection, self._manager
+        peer, held = connection.peer, self._scopes
+        if held is None:
+            raise ConnectionClosed(peer=peer)
+        assert peer is not None
         charge = _STREAM[self.direction]
-        manager = self._manager
         scopes = [
             manager.protocol_scope(protocol),
-            manager.protocol_peer_scope(protocol, self._peer, per_peer),
+            manager.protocol_peer_scope(protocol, peer, per_peer),
         ]
         if service is not None:
-            scopes += [
-                manager.service_scope(service),
-                manager.service_peer_scope(service, self._peer),
-            ]
-        self._take(*((scope, charge) for scope in scopes))
+            scopes += [manager.service_scope(service), manager.service_peer_scope(service, peer)]
+        for scope in scopes:
+            scope.check(charge)
+        for scope in scopes:
+            scope.add(charge)
+        held += scopes
         if self.direction is Direction.INBOUND:
-            self._give_back(manager.transient, charge)
-            self._give_back(self._connection.pending_streams, charge)
+            for scope in (manager.transient, connection.pending_streams):
+                scope.remove(charge)
+                held.remove(scope)
 
     def release(self) -> None:
-        super().release()
-        self._connection._streams.discard(self)
+        """Give everything back. Idempotent."""
+        held, self._scopes = self._scopes, None
+        if held is not None:
+            charge = _STREAM[self.direction]
+            for scope in held:
+                scope.remove(charge)
+            self._connection._streams.discard(self)
 
 
 class MemoryBudget:

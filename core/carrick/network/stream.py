@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Stream"]
 
+_FEW = 4096  # bytes that are handed out without letting others run first
 _CLOSE_FLUSH = 10.0  # s that aclose waits for a buffered writer's bytes: a write stall
 
 
@@ -162,7 +163,10 @@ class Stream(trio.abc.HalfCloseableStream):
             if not self._buffer:
                 await self._end_negotiation()
             if self._buffer:
-                await trio.lowlevel.checkpoint()
+                if len(self._buffer) > _FEW:
+                    await trio.lowlevel.checkpoint()
+                else:
+                    await trio.lowlevel.checkpoint_if_cancelled()
                 return self._take(len(self._buffer) if max_bytes is None else max_bytes)
         try:
             return await self._raw.receive_some(max_bytes)
