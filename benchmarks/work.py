@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -37,6 +38,7 @@ class Dialer:
         self._builder = builder
         self._hosts: list[Host] = []
         self._held: list[Connection] = []
+        self._streams: list[Stream] = []
         self._stack = AsyncExitStack()
         self.commands: dict[str, Callable[..., Awaitable[Answer]]] = {
             "transfer": self.transfer,
@@ -48,6 +50,8 @@ class Dialer:
             "streams": self.streams,
             "hold": self.hold,
             "hold_streams": self.hold_streams,
+            "echo_held": self.echo_held,
+            "close_held": self.close_held,
             "release": self.release,
         }
 
@@ -215,9 +219,32 @@ class Dialer:
         """`count` streams on a new connection, each used once; all stay."""
         connection = await self._hosts[0].connect(address)
         self._held.append(connection)
+        self._streams = []
+        started, cpu = time.perf_counter(), time.process_time()
         for _ in range(count):
-            await _exchange(await connection.open_stream(ECHO))
-        return {"count": count}
+            stream = await connection.open_stream(ECHO)
+            await _exchange(stream)
+            self._streams.append(stream)
+        seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
+        return {"seconds": seconds, "cpu": cpu, "count": count}
+
+    async def echo_held(self, count: int) -> Answer:
+        """`count` times 32 bytes there and back, each time on a random one of the held streams."""
+        times = []
+        for _ in range(count):
+            stream = random.choice(self._streams)
+            started = time.perf_counter()
+            await _exchange(stream)
+            times.append(time.perf_counter() - started)
+        return {"times": times}
+
+    async def close_held(self) -> Answer:
+        """Close the held streams, and see that the listener has seen it: it answers behind them."""
+        streams, self._streams = self._streams, []
+        for stream in streams:
+            await stream.aclose()
+        await _echo_once(streams[0].connection)
+        return {"count": len(streams)}
 
     async def release(self) -> Answer:
         """Let go of all that is held."""

@@ -1,13 +1,14 @@
-"""What an idle connection and an idle stream cost the listener, in memory and CPU time."""
+"""What idle connections and streams cost, in memory and CPU time, and how many of them do."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from benchmarks.bench import Bench, Cell, Row, Settings
 from benchmarks.contestants import CarrickDialer, Contestant, Listener, Stack, echo_listener
-from benchmarks.stats import Sample
+from benchmarks.stats import Sample, percentile
 
 NAME = "memory"
 TITLE = "Idle connections and streams"
@@ -20,6 +21,7 @@ NOTE = (
 
 _WARM_UP = 20  # connections
 _SETTLE = 1.0  # s
+_ECHOES = 500
 
 
 def seconds(settings: Settings) -> float:
@@ -62,17 +64,42 @@ def _connections(bench: Bench, stack: Stack, contestant: Contestant) -> Cell:
 
 def _streams(bench: Bench, stack: Stack) -> Cell:
     count = bench.settings.pick(1000, 10_000)
-    what = f"memory per stream of {count}"
-    row = Row(NAME, what, "carrick", "carrick", str(stack), "KiB", more_is_better=False)
+
+    def row(what: str, unit: str, *, more_is_better: bool = False) -> Row:
+        return Row(NAME, what, "carrick", "carrick", str(stack), unit, more_is_better)
+
+    rows = (
+        row(f"memory per stream of {count}", "KiB"),
+        row(f"memory per stream of {count}, dialer", "KiB"),
+        row(f"setting up {count} streams", "/s", more_is_better=True),
+        row("echo beside no stream, p50", "µs"),
+        row(f"echo on a random one of {count}, p50", "µs"),
+        row(f"closing {count} streams", "/s", more_is_better=True),
+    )
 
     def run() -> Sequence[Sample]:
         with Listener(echo_listener(stack)) as listener, CarrickDialer(stack) as dialer:
-            _hold(dialer, listener, "hold_streams", 1)
-            before = listener.rss()
-            _hold(dialer, listener, "hold_streams", count)
-            return (Sample((listener.rss() - before) / count / 1024),)
 
-    return Cell((row,), run, once=True)
+            def each(answer: dict[str, Any]) -> list[float]:
+                return [answer["count"] / answer["seconds"]]
+
+            def median(answer: dict[str, Any]) -> list[float]:
+                return [percentile(answer["times"], 0.5) * 1e6]
+
+            _hold(dialer, listener, "hold_streams", 1)
+            before, ours = listener.rss(), dialer.rss()
+            (alone,) = dialer.measure("echo_held", values=median, count=_ECHOES).values
+            address = listener.address
+            held = dialer.measure("hold_streams", values=each, address=address, count=count)
+            time.sleep(_SETTLE)
+            memory = (listener.rss() - before) / count / 1024
+            own = (dialer.rss() - ours) / count / 1024
+            (among,) = dialer.measure("echo_held", values=median, count=_ECHOES).values
+            closed = dialer.measure("close_held", values=each)
+        figures = (memory, own, *held.values, alone, among, *closed.values)
+        return tuple(Sample(figure) for figure in figures)
+
+    return Cell(rows, run, once=True)
 
 
 def _hold(dialer: CarrickDialer, listener: Listener, command: str, count: int) -> None:

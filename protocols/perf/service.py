@@ -149,18 +149,23 @@ class Perf:
 
     async def _serve(self, stream: Stream) -> None:
         state = Server()
+
+        async def receive() -> None:
+            views = await stream.receive_views()
+            for view in views:
+                state.receive(view)
+            if not views:
+                state.end()
+
         with self._patience(stream) as moved:
             while state.reply is None:
-                with trio.CancelScope() as guess:
-                    if state.undecided:
-                        guess.deadline = trio.current_time() + GUESS_AFTER
-                    views = await stream.receive_views()
-                    for view in views:
-                        state.receive(view)
-                    if not views:
-                        state.end()
-                if guess.cancelled_caught:
-                    state.silence()
+                if state.undecided:
+                    with trio.move_on_after(GUESS_AFTER) as guess:
+                        await receive()
+                    if guess.cancelled_caught:
+                        state.silence()
+                else:
+                    await receive()
                 self._check(state.received)
                 moved()
             self._check(state.reply)

@@ -104,7 +104,7 @@ class Ping:
                     rtt = await self._measure(session, target)
                 yield rtt
                 done += 1
-                if done != count:
+                if done != count and interval:
                     await trio.sleep_until(started + interval)
 
     @asynccontextmanager

@@ -55,6 +55,9 @@ def test_every_command_works(
 
     (sample,) = observe(listener, act)
     assert sample.wall > 0
+    if command == "hold_streams":
+        assert dialer.measure("echo_held", values=lambda a: a["times"], count=4).values
+        assert dialer.measure("close_held", values=lambda a: [a["count"]]).values == (3,)
     assert dialer.measure("release", values=lambda answer: [answer["count"]]).values[0] >= 0
 
 

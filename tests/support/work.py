@@ -14,7 +14,7 @@ from carrick.identity import PeerId, PrivateKey
 from carrick.interfaces import Buffer, ByteSocket, Endpoint, Handshake, Records, Role, Session
 from carrick.transports.security.noise import Noise
 
-__all__ = ["CountingNoise", "CountingWrapper", "SlowWrapper", "Work", "count_task_steps"]
+__all__ = ["CountingNoise", "CountingWrapper", "SlowWrapper", "Steps", "Work", "count_task_steps"]
 
 
 @dataclass
@@ -174,7 +174,9 @@ class _CountingRecords:
         return self._inner.seal(out, at, pieces)
 
 
-class _Steps(trio.abc.Instrument):
+class Steps(trio.abc.Instrument):
+    """How often tasks were resumed."""
+
     def __init__(self) -> None:
         self.count = 0
 
@@ -183,9 +185,9 @@ class _Steps(trio.abc.Instrument):
 
 
 @contextmanager
-def count_task_steps() -> Iterator[_Steps]:
+def count_task_steps() -> Iterator[Steps]:
     """Counts how often any task of the run is resumed."""
-    steps = _Steps()
+    steps = Steps()
     trio.lowlevel.add_instrument(steps)
     try:
         yield steps

@@ -287,6 +287,7 @@ class ByteStreamConnection:
         lo = self._records.open_all(buffer, lo, hi, self._feed)
         self._tail = bytes(buffer[lo:hi]) if lo < hi else b""
         self.flush()
+        self._arm_timer()
 
     async def _relief(self) -> None:
         """Wait until unread input or unsent output is below its bound again."""
@@ -320,10 +321,11 @@ class ByteStreamConnection:
 
     def flush(self) -> None:
         """Seal and send one batch of what the muxer has, without waiting; wake who it concerns."""
-        if not (self._pumping or self._lost or self.closed):
+        if not (self._pumping or self._lost or self._closed_by is not None):
             try:
                 if self._seal():
                     sent = self._send()
+                    self._arm_timer()
                     if not sent or self._muxer.has_output():
                         self._pumping = True
                         self._wake_pump()
@@ -333,7 +335,6 @@ class ByteStreamConnection:
                 self._end(f"the connection was lost: {error}")
         self._wake()
         self._check_relief()
-        self._arm_timer()
 
     async def flush_in_turn(self) -> None:
         """Flush, with the scheduling point that a send owes trio.

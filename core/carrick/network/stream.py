@@ -303,6 +303,7 @@ class Stream(trio.abc.HalfCloseableStream):
                 await self._flush_at_close()
             self._closed = True
             if self._opening is None:
+                self._finish(was_reset=False)  # its place is free for the peer's next stream
                 await self._raw.aclose()
             else:
                 await self._opening.close(self.connection.spawn)
