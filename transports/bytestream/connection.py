@@ -76,6 +76,7 @@ class ByteStreamConnection:
         self._early = plain
         self._tail = sealed
         self._acceptors = trio.lowlevel.ParkingLot()
+        self._buffers = shared_buffers()
         self._output: bytearray | None = None  # sealed and not sent: [_sent_to:_sealed_to]
         self._sent_to = 0
         self._sealed_to = 0
@@ -244,7 +245,7 @@ class ByteStreamConnection:
     # --- receiving --------------------------------------------------------------------------------
 
     async def _read(self) -> None:
-        buffers = shared_buffers()
+        buffers = self._buffers
         socket, muxer = self._socket, self._muxer
         if self._early:
             muxer.tick(trio.current_time())
@@ -399,7 +400,7 @@ class ByteStreamConnection:
         muxer, records = self._muxer, self._records
         if not (self._prelude or muxer.has_output()):
             return False
-        output = shared_buffers().borrow_output()
+        output = self._buffers.borrow_output()
         at = 0
         if self._prelude:
             at = records.seal(output, at, (self._prelude,))
@@ -410,6 +411,8 @@ class ByteStreamConnection:
             if not pieces:
                 break
             at = records.seal(output, at, pieces)
+            if not muxer.has_output():
+                break
         self._output, self._sent_to, self._sealed_to = output, 0, at
         return True
 
@@ -429,7 +432,7 @@ class ByteStreamConnection:
 
     def _release_output(self) -> None:
         assert self._output is not None
-        shared_buffers().return_output(self._output)
+        self._buffers.return_output(self._output)
         self._output = None
 
     async def _pump(self) -> None:
