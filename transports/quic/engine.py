@@ -45,6 +45,7 @@ from carrick.transports.quic.backend import (
 from carrick.transports.quic.grants import Grants
 from carrick.transports.quic.initials import InitialTranslator
 from carrick.transports.quic.packets import parse_long
+from carrick.transports.quic.partial_resets import PartialResets
 from carrick.transports.quic.tls import Bridge, Profile
 
 __all__ = ["CONNECTION_ID_LENGTH", "Engine", "EngineSettings"]
@@ -128,6 +129,7 @@ class Engine(_Connection):  # type: ignore[misc]
         self._closed = False
         self._grants: Grants | None = None
         self._initials: InitialTranslator | None = None  # until the handshake is complete
+        self._partial_resets: PartialResets | None = None
         self._written: dict[int, int] = {}
         self._written_in_all = 0
         self._send_limits: dict[int, int] = {}
@@ -183,6 +185,8 @@ class Engine(_Connection):  # type: ignore[misc]
         self._empty_polls = 0
         try:
             if self._handshake_complete:
+                if self._partial_resets is not None:
+                    train = self._partial_resets.translate(train, segment)
                 self._core.receive_gro_buffer(train, segment, source, now)
                 self._drain_core()
                 return
@@ -298,6 +302,9 @@ class Engine(_Connection):  # type: ignore[misc]
                     self._grants = Grants(suite, secret, len(peer_id))
                     self._send_limit_of_all = self._peer_parameters.initial_max_data or 0
                     self._initials = None
+                    if self._bridge.partial_resets and self._bridge.receive_secret is not None:
+                        theirs = self._bridge.receive_secret
+                        self._partial_resets = PartialResets(*theirs, CONNECTION_ID_LENGTH)
                     self._queue.append(Established(alpn))
                 case native.ConnectionTerminated(error_code=code, reason_phrase=reason):
                     self._end(Closed(code, reason, False, True))

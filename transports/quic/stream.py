@@ -244,6 +244,26 @@ class QuicStream(trio.abc.HalfCloseableStream):
         self._after_take(len(data))
         return data
 
+    def receive_nowait(self, max_bytes: int) -> bytes | None:
+        """As `receive_some` without waiting, and no checkpoint; None if nothing is there now."""
+        if self._receiving:
+            raise trio.BusyResourceError("another task is receiving from this stream")
+        if not self._is_readable():
+            return None
+        data = self._take(max_bytes)
+        self._after_take(len(data))
+        return data
+
+    def receive_nowait(self, max_bytes: int) -> bytes | None:
+        """As `receive_some` without waiting, and no checkpoint; None if nothing is there now."""
+        if self._receiving:
+            raise trio.BusyResourceError("another task is receiving from this stream")
+        if not self._is_readable():
+            return None
+        data = self._take(max_bytes)
+        self._after_take(len(data))
+        return data
+
     async def receive_views(self) -> list[memoryview]:
         """As `receive_some`, but all bytes that are there, uncopied; empty at end of file."""
         await self._wait_received()
@@ -258,17 +278,19 @@ class QuicStream(trio.abc.HalfCloseableStream):
         self._receiving = True
         try:
             await trio.lowlevel.checkpoint()
-            while not self._received:
-                if self._closed:
-                    raise trio.ClosedResourceError("the stream was closed")
-                if self._fin and self._reset is None:
-                    return
-                self._check_alive(self._reset)
+            while not self._is_readable():
                 await self._readers.park()
-            if self._closed:
-                raise trio.ClosedResourceError("the stream was closed")
         finally:
             self._receiving = False
+
+    def _is_readable(self) -> bool:
+        """There are bytes, or the end of file. Raises what a reader must know."""
+        if self._closed:
+            raise trio.ClosedResourceError("the stream was closed")
+        if self._received or (self._fin and self._reset is None):
+            return True
+        self._check_alive(self._reset)
+        return False
 
     def _take(self, most: int) -> bytes:
         if not self._chunks:

@@ -36,6 +36,7 @@ from qh3.tls import Direction, Epoch, HandshakeType, SignatureAlgorithm, State
 from carrick.errors import HandshakeError
 from carrick.identity import PublicKey
 from carrick.transports.quic import errors
+from carrick.transports.quic.partial_resets import answer_announcement
 
 __all__ = ["Bridge", "CertificateKey", "CheckPeer", "Credentials", "Profile", "load_credentials"]
 
@@ -314,6 +315,10 @@ class Bridge(QuicTlsBridge):
         """What `check_peer` said, if that ended the handshake."""
         self.send_secret: tuple[tls.CipherSuite, bytes] | None = None
         """What protects the 1-RTT packets that we send."""
+        self.receive_secret: tuple[tls.CipherSuite, bytes] | None = None
+        """What protects those of the peer."""
+        self.partial_resets = False
+        """Whether the peer may send RESET_STREAM_AT."""
         super().__init__(*args, **keywords)
         self.context = MutualContext.adopt(self.tls)
         if self.configuration.is_client:
@@ -341,12 +346,25 @@ class Bridge(QuicTlsBridge):
         if not self.configuration.is_client:
             self.context.use(self._profiles[alpn_protocol])
         super()._on_alpn(alpn_protocol)
+        if not self.configuration.is_client and alpn_protocol == "h3":
+            self._announce_partial_resets()
+
+    def _announce_partial_resets(self) -> None:
+        kind = tls.ExtensionType.QUIC_TRANSPORT_PARAMETERS
+        theirs = next(data for each, data in self.tls.received_extensions if each == kind)
+        if answer := answer_announcement(theirs):
+            self.partial_resets = True
+            ours = self.serialize_transport_parameters() + answer
+            self.tls.handshake_extensions = [(kind, ours)]
 
     def _on_traffic_secret(
         self, direction: Direction, epoch: Epoch, cipher_suite: tls.CipherSuite, secret: bytes
     ) -> None:
-        if direction is Direction.ENCRYPT and epoch is Epoch.ONE_RTT:
-            self.send_secret = cipher_suite, secret
+        if epoch is Epoch.ONE_RTT:
+            if direction is Direction.ENCRYPT:
+                self.send_secret = cipher_suite, secret
+            else:
+                self.receive_secret = cipher_suite, secret
         super()._on_traffic_secret(direction, epoch, cipher_suite, secret)
 
     def _handle_tls(self, data: bytes, epoch: Epoch) -> None:
