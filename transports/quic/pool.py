@@ -16,14 +16,14 @@ class EndpointPool:
     """Shared by all transports of a host that speak QUIC.
 
     Args:
-        sockets: opens sockets; None takes those of the calling context.
+        sockets: opens sockets; None takes those of the context that makes it.
     """
 
     def __init__(
         self, settings: EngineSettings | None = None, *, sockets: SocketOpener | None = None
     ) -> None:
         self.settings = settings or EngineSettings()
-        self._sockets = sockets
+        self._sockets = sockets or current_sockets()
         self._listening: dict[Endpoint, UdpEndpoint] = {}
         self._dialing: dict[tuple[int, bool], UdpEndpoint] = {}
 
@@ -59,8 +59,7 @@ class EndpointPool:
         return shared
 
     async def _open(self, local: Endpoint) -> UdpEndpoint:
-        sockets = self._sockets or current_sockets()
-        socket = await sockets.open_udp(local)
+        socket = await self._sockets.open_udp(local)
         return UdpEndpoint(socket, self.settings, closed=self._forget)
 
     def _forget(self, endpoint: UdpEndpoint) -> None:

@@ -48,7 +48,7 @@ class TcpTransport:
 
     Args:
         upgrader: what secures and multiplexes.
-        sockets: opens sockets; None takes those of the calling context.
+        sockets: opens sockets; None takes those of the context that makes it.
         reuse_port: dial from the listening port.
     """
 
@@ -60,7 +60,7 @@ class TcpTransport:
         reuse_port: bool = True,
     ) -> None:
         self.upgrader = upgrader
-        self._sockets = sockets
+        self._sockets = sockets or current_sockets()
         self._reuse_port = reuse_port
         self._listeners: list[TcpListener] = []
 
@@ -98,9 +98,8 @@ class TcpTransport:
 
     async def listen(self, address: Multiaddr) -> TcpListener:
         endpoint = _endpoint(address)
-        sockets = self._sockets or current_sockets()
         bound = await self.upgrader.ports.listen(
-            sockets, address, endpoint, Greeting.LIBP2P, self._serve
+            self._sockets, address, endpoint, Greeting.LIBP2P, self._serve
         )
         listener = TcpListener(self, bound)
         self._listeners.append(listener)
@@ -122,18 +121,17 @@ class TcpTransport:
         )
 
     async def _connect(self, address: Multiaddr, remote: Endpoint) -> ByteSocket:
-        sockets = self._sockets or current_sockets()
         try:
             with trio.fail_after(CONNECT_TIMEOUT):
                 local = self._local_for(remote)
                 if local is not None:
                     try:
-                        return await sockets.connect_tcp(remote, local=local)
+                        return await self._sockets.connect_tcp(remote, local=local)
                     except OSError as error:
                         if error.errno not in _PORT_TAKEN:
                             raise
                         # That pair of ports is in use, or still waiting to be: any port will do.
-                return await sockets.connect_tcp(remote)
+                return await self._sockets.connect_tcp(remote)
         except trio.TooSlowError:
             raise PeerTimeout(f"no answer within {CONNECT_TIMEOUT:g} s") from None
         except OSError as error:

@@ -57,7 +57,7 @@ class WebSocketTransport:
         key: PEM file with its private key; None: it is in `certificate`.
         trust: PEM file of certificates to trust when dialling, instead of the system's.
         verify: False takes any certificate of a server. Peers prove their identity all the same.
-        sockets: opens sockets; None takes those of the calling context.
+        sockets: opens sockets; None takes those of the context that makes it.
 
     Raises:
         KeyFileError: a file cannot be used.
@@ -82,7 +82,7 @@ class WebSocketTransport:
         self._trust = trust
         self._verify = verify
         self._context: ssl.SSLContext | None = None
-        self._sockets = sockets
+        self._sockets = sockets or current_sockets()
 
     def can_dial(self, address: Multiaddr) -> bool:
         return find_place(address) is not None
@@ -120,10 +120,9 @@ class WebSocketTransport:
                 refused.append(error.protocol)
 
     async def _connect(self, place: Place) -> ByteSocket:
-        sockets = self._sockets or current_sockets()
         try:
             with trio.fail_after(CONNECT_TIMEOUT):
-                return await sockets.connect_tcp(place.endpoint)
+                return await self._sockets.connect_tcp(place.endpoint)
         except trio.TooSlowError:
             raise PeerTimeout(f"no answer within {CONNECT_TIMEOUT:g} s") from None
         except OSError as error:
@@ -147,7 +146,7 @@ class WebSocketTransport:
         if place.secure and self._files is None:
             raise ListenError("a secure WebSocket needs a certificate", address=address)
         listener = await self.upgrader.ports.listen(
-            self._sockets or current_sockets(),
+            self._sockets,
             address,
             place.endpoint,
             Greeting.TLS if place.secure else Greeting.HTTP,

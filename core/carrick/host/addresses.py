@@ -73,6 +73,7 @@ class OwnAddresses:
         self._listening = listening
         self._announcement = announcement
         self._clock = clock
+        self._sockets = current_sockets()  # of the context that opens the host
         self._sources: list[OwnAddressSource] = []
         self._interfaces: list[IPAddress] = []
         self._expanded: dict[Multiaddr, list[Multiaddr]] = {}
@@ -124,7 +125,7 @@ class OwnAddresses:
         now = self._clock()
         if now >= self._expanded_until:
             self._expanded.clear()
-            self._interfaces = [own.ip for own in current_sockets().interface_addresses()]
+            self._interfaces = [own.ip for own in self._sockets.interface_addresses()]
             self._expanded_until = now + _INTERFACES_KEPT
         if address not in self._expanded:
             self._expanded[address] = expand_unspecified(address, self._interfaces)
