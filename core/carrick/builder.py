@@ -19,6 +19,7 @@ from carrick.identity import PrivateKey, load_key
 from carrick.interfaces import Security, Transport
 from carrick.network import ConnectionGater, EventBus, Limits, StreamHandler, Swarm
 from carrick.peerstore import MemoryPeerstore, Peerstore
+from carrick.sockets import current_sockets
 from carrick.transports.bytestream import MuxerFactory, Upgrader
 
 if TYPE_CHECKING:
@@ -196,7 +197,7 @@ class HostBuilder:
         try:
             rng = random.Random(self._seed)
             upgrader = self._make_upgrader(key)
-            parts = defaults.HostParts(upgrader, key, self._limits, rng)
+            parts = defaults.HostParts(upgrader, key, self._limits, current_sockets(), rng)
             swarm = Swarm(
                 key.peer_id,
                 [

@@ -5,19 +5,20 @@ Each entry says where a part is; it is imported only when a host that uses it is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from carrick.errors import CarrickError
+from carrick.lazy import LazySecurity, LazyTransport
 
 if TYPE_CHECKING:
     import random
 
     from carrick.host import Service
-    from carrick.identity import PeerId, PrivateKey
-    from carrick.interfaces import Budget, Handshake, Muxer, Role, Security, Transport
+    from carrick.identity import PrivateKey
+    from carrick.interfaces import Budget, Muxer, Role, Security, SocketOpener, Transport
     from carrick.network import Limits
     from carrick.transports.bytestream import MuxerFactory, Upgrader
     from carrick.transports.quic import EndpointPool
@@ -34,7 +35,7 @@ __all__ = [
     "transport_by_name",
 ]
 
-TRANSPORTS = ("quic", "tcp", "ws")
+TRANSPORTS = ("quic", "tcp", "ws", "webtransport")
 PUBLIC_ONLY = ("quic", "webtransport")
 """Transports that no pre-shared key protects: left out of private networks."""
 SECURITIES = ("noise", "tls")
@@ -46,12 +47,14 @@ class HostParts:
     """What the transports of one host are made of.
 
     Args:
+        sockets: opens sockets.
         rng: for timing, not for secrets.
     """
 
     upgrader: Upgrader
     key: PrivateKey
     limits: Limits
+    sockets: SocketOpener
     rng: random.Random
 
     @cached_property
@@ -60,33 +63,44 @@ class HostParts:
         from carrick.transports.quic import EndpointPool, EngineSettings
 
         inbound = min(EngineSettings().max_streams, self.limits.streams_inbound_per_connection)
-        return EndpointPool(EngineSettings(max_streams=inbound))
+        return EndpointPool(EngineSettings(max_streams=inbound), sockets=self.sockets)
 
 
 def transport_by_name(name: str, parts: HostParts) -> Transport:
     """`tcp`, `quic`, `webtransport`, `memory`, or `ws`, which `wss` and `websocket` name too."""
-    upgrader = parts.upgrader
     if name == "tcp":
         from carrick.transports.tcp import TcpTransport
 
-        return TcpTransport(upgrader)
+        return TcpTransport(parts.upgrader, sockets=parts.sockets)
     if name == "memory":
         from carrick.transports.memory import MemoryTransport
 
-        return MemoryTransport(upgrader)
+        return MemoryTransport(parts.upgrader)
     if name in ("ws", "wss", "websocket"):
-        from carrick.transports.websocket import WebSocketTransport
-
-        return WebSocketTransport(upgrader)
+        return LazyTransport("ws", "wss", make=lambda: _websocket(parts))
     if name == "quic":
-        from carrick.transports.quic import QuicTransport
-
-        return QuicTransport(parts.key, pool=parts.endpoints, rng=parts.rng)
+        return LazyTransport("quic-v1", make=lambda: _quic(parts))
     if name == "webtransport":
-        from carrick.transports.webtransport import WebTransportTransport
-
-        return WebTransportTransport(parts.key, pool=parts.endpoints)
+        return LazyTransport("webtransport", make=lambda: _webtransport(parts))
     raise _unknown("transport", name, ("tcp", "quic", "webtransport", "memory", "ws"))
+
+
+def _websocket(parts: HostParts) -> Transport:
+    from carrick.transports.websocket import WebSocketTransport
+
+    return WebSocketTransport(parts.upgrader, sockets=parts.sockets)
+
+
+def _quic(parts: HostParts) -> Transport:
+    from carrick.transports.quic import QuicTransport
+
+    return QuicTransport(parts.key, pool=parts.endpoints, rng=parts.rng)
+
+
+def _webtransport(parts: HostParts) -> Transport:
+    from carrick.transports.webtransport import WebTransportTransport
+
+    return WebTransportTransport(parts.key, pool=parts.endpoints)
 
 
 def security_by_name(name: str, key: PrivateKey, keylog: Callable[[str], None] | None) -> Security:
@@ -96,29 +110,14 @@ def security_by_name(name: str, key: PrivateKey, keylog: Callable[[str], None] |
 
         return Noise(key, keylog=keylog)
     if name == "tls":
-        return _LazyTls(key, keylog)
+        return LazySecurity("/tls/1.0.0", lambda: _tls(key, keylog))
     raise _unknown("security protocol", name, ("noise", "tls"))
 
 
-class _LazyTls:
-    """TLS, imported when the first connection takes it: that needs some 50 ms, and few do."""
+def _tls(key: PrivateKey, keylog: Callable[[str], None] | None) -> Security:
+    from carrick.transports.security.tls import Tls
 
-    id = "/tls/1.0.0"
-
-    def __init__(self, key: PrivateKey, keylog: Callable[[str], None] | None) -> None:
-        self._key = key
-        self._keylog = keylog
-
-    def handshake(
-        self, role: Role, *, expected_peer: PeerId | None, muxers: Sequence[str]
-    ) -> Handshake:
-        return self._tls.handshake(role, expected_peer=expected_peer, muxers=muxers)
-
-    @cached_property
-    def _tls(self) -> Security:
-        from carrick.transports.security.tls import Tls
-
-        return Tls(self._key, keylog=self._keylog)
+    return Tls(key, keylog=keylog)
 
 
 def muxer_by_name(

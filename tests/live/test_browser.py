@@ -39,7 +39,7 @@ async def test_a_browser_dials_websocket() -> None:
 
 async def test_a_browser_dials_webtransport() -> None:
     require_browser()
-    builder = HostBuilder().transports("webtransport", "quic").services(Perf())
+    builder = HostBuilder().services(Perf())
     where = "/ip4/127.0.0.1/udp/0/quic-v1"  # one socket for both
     async with builder.listen(where).open() as host:
         quic = next(iter(host.addresses))

@@ -19,6 +19,7 @@ FLOORS = [
     ("carrick.__main__", 6),
     ("carrick.builder", 5),
     ("carrick.defaults", 5),
+    ("carrick.lazy", 5),
     ("carrick.protocols", 4),
     ("carrick.host", 3),
     ("carrick.network", 2),

@@ -351,7 +351,7 @@ class Bridge(QuicTlsBridge):
 
     def _announce_partial_resets(self) -> None:
         kind = tls.ExtensionType.QUIC_TRANSPORT_PARAMETERS
-        theirs = next(data for each, data in self.tls.received_extensions if each == kind)
+        theirs = next(data for each, data in self.tls.received_extensions or () if each == kind)
         if answer := answer_announcement(theirs):
             self.partial_resets = True
             ours = self.serialize_transport_parameters() + answer
