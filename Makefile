@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 .PHONY: help demo test check interop natlab bench clean
 
 help:
-	@echo "make demo    two nodes meet, negotiate, identify, ping and transfer 64 MiB"
+	@echo "make demo    two people behind NATs meet, on a simulated internet (ARGS=--help)"
 	@echo "make test    all tests"
 	@echo "make check   lint and types"
 	@echo "make interop all pairs with other implementations; writes interop/RESULTS.md"
@@ -17,7 +17,7 @@ help:
 	@echo "make clean   remove the virtual environment and caches"
 
 demo: $(VENV)/ready
-	@$(BIN)/carrick demo
+	@$(BIN)/carrick demo $(ARGS)
 
 test: $(VENV)/ready-dev
 	$(BIN)/python -m pytest -n auto

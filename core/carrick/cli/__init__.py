@@ -24,7 +24,7 @@ _COMMANDS = {
     "perf": "Measure the throughput to a peer.",
     "id": "Show the peer id of a key.",
     "key": "Make and show keys.",
-    "demo": "Two nodes on this machine meet and talk.",
+    "demo": "Two people behind NATs meet, on a simulated internet.",
     "version": "Show the version.",
 }
 

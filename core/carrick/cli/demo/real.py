@@ -1,4 +1,4 @@
-"""The demonstration: two nodes on this machine meet, prove who they are, and talk."""
+"""The last act: two nodes on this machine meet over real TCP, and transfer as fast as they can."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import trio
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from carrick import Connection, Host, HostBuilder
-from carrick.cli.options import Settings
-from carrick.cli.output import Output, human_bytes, human_rate, human_time, milliseconds
+from carrick.cli.output import human_bytes, human_time, milliseconds
 from carrick.cli.peers import Reached, reach, short_protocol
 from carrick.cli.progress import progress_bar
 from carrick.network.events import ConnectionOpened
@@ -20,9 +17,8 @@ from carrick.protocols.identify import Identify, Info
 from carrick.protocols.perf import Perf
 from carrick.protocols.ping import Ping
 
-__all__ = ["DEFAULT_SIZE", "show"]
+__all__ = ["show"]
 
-DEFAULT_SIZE = 64 << 20  # bytes
 PINGS = 5
 
 
@@ -39,23 +35,21 @@ class _Findings:
     time: float
 
 
-async def show(settings: Settings, size: int) -> None:
-    """Run the demonstration: steps as they happen, then a table; or one JSON object."""
-    output = Output(settings, "demo")
-    console = Console(quiet=not output.for_people or settings.quiet, highlight=False)
-    console.print("[bold]Two nodes on this machine, over real TCP[/bold]\n")
+async def show(console: Console, size: int, timeout: float) -> dict[str, Any]:
+    """Play it: steps as they happen; returns what `--json` prints.
+
+    Raises:
+        ListenError, DialError, PeerTimeout: as for any node.
+    """
     listener = HostBuilder().listen("/ip4/127.0.0.1/tcp/0").services(Perf())
     dialer = HostBuilder().services(Perf())
     async with listener.open() as alice:
-        _step(console, "listen", f"Alice on {alice.swarm.listen_addresses[0]}")
         with alice.events.subscribe(ConnectionOpened) as arrivals:
-            async with reach(dialer, alice.addresses[0], settings.timeout) as bob:
-                with trio.fail_after(settings.timeout):
+            async with reach(dialer, alice.addresses[0], timeout) as bob:
+                with trio.fail_after(timeout):
                     back = (await anext(arrivals)).connection
                 findings = await _talk(console, alice, bob, back, size)
-                console.print()
-                console.print(_table(findings))
-                output.result(_fields(findings), None)
+                return _fields(findings)
 
 
 async def _talk(
@@ -84,38 +78,13 @@ async def _talk(
         result = await perf.measure(
             connection, upload=size, progress=lambda sent, received: progress(sent)
         )
+    rate = f"{size / result.upload_s / 1e6:.0f} MB/s"
+    _step(console, "done", f"{human_bytes(size)} in {human_time(result.upload_s)}, {rate}")
     return _Findings(alice, bob, alice_says, bob_says, pings, size, result.upload_s)
 
 
 def _step(console: Console, what: str, came_of_it: str) -> None:
     console.print(f"[cyan]{what:10}[/cyan]{came_of_it}", soft_wrap=True)
-
-
-def _table(found: _Findings) -> Table:
-    connection = found.bob.connection
-    table = Table(box=box.ROUNDED, show_header=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    table.add_row("Alice", str(found.alice.id))
-    table.add_row("  listens on", str(found.alice.swarm.listen_addresses[0]))
-    table.add_row("  is seen at", str(found.bob_says.observed_address))
-    table.add_row("Bob", str(found.bob.host.id))
-    table.add_row("  is seen at", str(found.alice_says.observed_address))
-    table.add_section()
-    table.add_row("transport", str(connection.transport))
-    table.add_row("security", connection.security)
-    table.add_row("muxer", connection.muxer)
-    table.add_row("protocols", "\n".join(sorted(found.alice_says.protocols)))
-    table.add_section()
-    table.add_row("handshake", human_time(found.bob.connect_time))
-    table.add_row("ping", f"{human_time(min(found.pings))} at best, of {len(found.pings)}")
-    table.add_row("transfer", _transfer(found))
-    return table
-
-
-def _transfer(found: _Findings) -> str:
-    size, rate = human_bytes(found.size), human_rate(found.size / found.time)
-    return f"{size} in {human_time(found.time)}, {rate}"
 
 
 def _fields(found: _Findings) -> dict[str, Any]:

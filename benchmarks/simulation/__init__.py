@@ -1,0 +1,1 @@
+"""What many nodes on one simulated internet cost: `python -m benchmarks.simulation`."""
