@@ -277,3 +277,22 @@ def test_unknown_names_and_impossible_behaviours_are_errors() -> None:
             replace(PRESETS["full-cone"], shared_ports=True)
 
     run(program)
+
+
+def test_a_port_is_forwarded_beside_the_mapping_that_is_there() -> None:
+    async def main(internet: Internet) -> None:
+        router = internet.router("r", "prhash")
+        inside, known, stranger = router.host("a"), internet.host("k"), internet.host("s")
+        one, two, three = await udp_on(inside, 4001), await udp_on(known), await udp_on(stranger)
+        mapped = await reaches(one, (known.address, two.local[1]), two)
+        assert mapped is not None
+        assert mapped[1] != 5000
+        forwarded = router.external_address, router.map_port("udp", 5000, (inside.address, 4001))
+        seen = await reaches(three, forwarded, one)
+        assert seen == (stranger.address, three.local[1])
+        assert await reaches(one, seen, three) == forwarded
+        assert await reaches(one, (known.address, two.local[1]), two) == mapped
+        assert await reaches(two, mapped, one) == (known.address, two.local[1])
+        assert await reaches(two, forwarded, one) is None  # these two talk over the other port
+
+    run(main, seed=1)

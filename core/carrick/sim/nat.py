@@ -146,7 +146,11 @@ class Nat:
     ) -> Endpoint:
         """A packet goes out: the external endpoint that it leaves from."""
         key = self._internal_key(protocol, internal, remote)
-        mapping = self._by_internal.get(key)
+        mapping = None
+        if self._forwards:  # came the remote endpoint in by a forward, it is answered from there
+            mapping = self._by_internal.get((protocol, internal, remote))
+        if mapping is None or mapping.expires <= now:
+            mapping = self._by_internal.get(key)
         if mapping is None or mapping.expires <= now:
             if mapping is not None:
                 self._remove(mapping)
@@ -180,17 +184,32 @@ class Nat:
             mapping = None
         forward = self._forwards.get((protocol, external[1]))
         if forward is not None and forward[1] > now:
-            internal = forward[0]
-            key = self._internal_key(protocol, internal, remote)
-            mapping = self._by_internal.get(key)
-            if mapping is None or mapping.expires <= now:
-                mapping = self._add(protocol, internal, external, key, remote, now)
-            if mapping.external != external:
-                return None  # this pair talks over another external port already
+            mapping = self._forwarded(protocol, forward[0], external, remote, now)
+            if mapping is None:
+                return None
         elif mapping is None or not (hairpin or self._admits(mapping, remote, now)):
             return None
         self._note(mapping, remote, flags, now, outbound=False)
         return mapping.internal
+
+    def _forwarded(
+        self, protocol: int, internal: Endpoint, external: Endpoint, remote: Endpoint, now: float
+    ) -> Mapping | None:
+        """The mapping by which `remote` reaches a forwarded port; a new one if need be. None if the
+        two talk over another external port already."""
+        shared = self._internal_key(protocol, internal, remote)
+        alone = (protocol, internal, remote)
+        for key in (alone, shared):
+            mapping = self._by_internal.get(key)
+            if mapping is None or mapping.expires <= now:
+                continue
+            if mapping.external == external:
+                return mapping
+            session = mapping.sessions.get(remote)
+            if key == alone or (session is not None and session.expires > now):
+                return None
+            return self._add(protocol, internal, external, alone, remote, now)
+        return self._add(protocol, internal, external, shared, remote, now)
 
     def stranger(self, protocol: int, external: Endpoint, remote: Endpoint, now: float) -> None:
         """The router's own stack took a packet from outside that was not let in."""
