@@ -8,13 +8,15 @@ import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from carrick import defaults
 from carrick.addressing import Resolver, parse_address
 from carrick.errors import CarrickError, PrivateNetworkRequired
-from carrick.host import Announcement, Host, Service
+from carrick.host import Announcement, Host, ObservedAddresses, Service
+from carrick.host.observed import OBSERVERS
 from carrick.identity import PrivateKey, load_key
 from carrick.interfaces import Security, Transport
 from carrick.network import ConnectionGater, EventBus, Limits, StreamHandler, Swarm
@@ -69,6 +71,7 @@ class HostBuilder:
     _keylog: Callable[[str], None] | None = None
     _frame_trace: Callable[[str], object] | None = None
     _seed: int | None = None
+    _observers: int = OBSERVERS
 
     def identity(self, key: PrivateKey | str | os.PathLike[str]) -> HostBuilder:
         """Our key, or the file that holds it.
@@ -173,6 +176,17 @@ class HostBuilder:
         `write`; never any payload. The fields are described at `FrameTrace`."""
         return self._with(frame_trace=write)
 
+    def observers(self, count: int) -> HostBuilder:
+        """How many independent peers must see us at an address before we advertise it: 4 suits a
+        node that stays, 1 a command that runs once.
+
+        Raises:
+            ValueError: `count` is less than 1.
+        """
+        if count < 1:
+            raise ValueError(f"an address needs at least one observer, not {count}")
+        return self._with(observers=count)
+
     def seed(self, seed: int) -> HostBuilder:
         """Seed the host's randomness (not its keys), for runs that can be repeated."""
         return self._with(seed=seed)
@@ -197,21 +211,7 @@ class HostBuilder:
         try:
             rng = random.Random(self._seed)
             upgrader = self._make_upgrader(key)
-            parts = defaults.HostParts(upgrader, key, self._limits, current_sockets(), rng)
-            swarm = Swarm(
-                key.peer_id,
-                [
-                    defaults.transport_by_name(choice, parts)
-                    if isinstance(choice, str)
-                    else choice(upgrader)
-                    for choice in self._transport_choices()
-                ],
-                limits=self._limits,
-                gater=self._gater,
-                events=EventBus(),
-                resolver=self._resolver or Resolver(),
-                rng=rng,
-            )
+            swarm = self._make_swarm(key, upgrader, rng, self._resolver or Resolver())
             services = [_make_service(choice) for choice in self._services]
             if self._default_services:
                 services += [
@@ -226,6 +226,9 @@ class HostBuilder:
                 services=services,
                 announcement=self._announcement,
                 rng=rng,
+                upgrader=upgrader,
+                observed=ObservedAddresses(observers=self._observers),
+                detached_swarm=partial(self._make_detached_swarm, rng),
             )
             for handler in self._handlers:
                 host.handle(handler.protocol, handler.serve, allow_limited=handler.allow_limited)
@@ -234,6 +237,30 @@ class HostBuilder:
         finally:
             if peerstore is not self._peerstore:
                 peerstore.close()
+
+    def _make_detached_swarm(self, rng: random.Random) -> Swarm:
+        """Without names, since a stranger's name may lead anywhere."""
+        key = PrivateKey.generate()
+        return self._make_swarm(key, self._make_upgrader(key), rng, None)
+
+    def _make_swarm(
+        self, key: PrivateKey, upgrader: Upgrader, rng: random.Random, resolver: Resolver | None
+    ) -> Swarm:
+        parts = defaults.HostParts(upgrader, key, self._limits, current_sockets(), rng)
+        return Swarm(
+            key.peer_id,
+            [
+                defaults.transport_by_name(choice, parts)
+                if isinstance(choice, str)
+                else choice(upgrader)
+                for choice in self._transport_choices()
+            ],
+            limits=self._limits,
+            gater=self._gater,
+            events=EventBus(),
+            resolver=resolver,
+            rng=rng,
+        )
 
     def _transport_choices(self) -> tuple[TransportChoice, ...]:
         """Those that were chosen; in a private network, none that cannot be private."""

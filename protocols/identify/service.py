@@ -14,7 +14,7 @@ import trio
 from carrick import __version__
 from carrick.addressing import Multiaddr, host_ip, split_peer
 from carrick.errors import CarrickError, IdentityError, PeerTimeout, ProtocolError
-from carrick.host import Host
+from carrick.host import Host, OwnAddressesChanged
 from carrick.identity import PeerId
 from carrick.network import Connection, ConnectionCode, Stream, StreamCode
 from carrick.network.events import ListenAddressesChanged, ProtocolsChanged
@@ -92,7 +92,9 @@ class Identify:
         self._rates = PushRates(
             trio.current_time(), count_loopback=host.swarm.limits.count_loopback
         )
-        with host.events.subscribe(ListenAddressesChanged, ProtocolsChanged) as changes:
+        with host.events.subscribe(
+            ListenAddressesChanged, OwnAddressesChanged, ProtocolsChanged
+        ) as changes:
             host.handle(ID, self._answer, allow_limited=True)
             host.handle(ID_PUSH, self._take_push, allow_limited=True)
             host.add_connection_step(self._step)
@@ -231,6 +233,7 @@ class Identify:
         )
         observed = self._bare(info.observed_address)
         if observed is not None:
+            self._host.observe(connection, observed)
             events.publish(ObservedAddress(connection, observed))
 
     def _bare(self, observed: Multiaddr | None) -> Multiaddr | None:

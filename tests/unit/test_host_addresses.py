@@ -159,3 +159,14 @@ def test_who_is_told_what(remote: str, told: set[str]) -> None:
 def test_the_number_of_addresses_is_bounded() -> None:
     made = own(source=[f"/ip4/1.2.3.4/tcp/{port}" for port in range(1, 200)])
     assert texts(made.all()) == [f"/ip4/1.2.3.4/tcp/{port}" for port in range(1, 65)]
+
+
+def test_an_address_that_is_filtered_is_known_but_not_told() -> None:
+    made = own("/ip4/1.2.3.4/tcp/1", "/ip4/1.2.3.5/tcp/1", append=["/ip4/9.9.9.9/tcp/1"])
+    made.add_filter(lambda address: "1.2.3.4" not in str(address) and "9.9" not in str(address))
+    assert texts(made.all()) == ["/ip4/1.2.3.5/tcp/1", "/ip4/9.9.9.9/tcp/1"]  # a person's word
+    assert texts(made.known()) == [
+        "/ip4/1.2.3.4/tcp/1",
+        "/ip4/1.2.3.5/tcp/1",
+        "/ip4/9.9.9.9/tcp/1",
+    ]

@@ -75,6 +75,7 @@ class OwnAddresses:
         self._clock = clock
         self._sockets = current_sockets()  # of the context that opens the host
         self._sources: list[OwnAddressSource] = []
+        self._filters: list[Callable[[Multiaddr], bool]] = []
         self._interfaces: list[IPAddress] = []
         self._expanded: dict[Multiaddr, list[Multiaddr]] = {}
         self._expanded_until = -math.inf
@@ -85,6 +86,14 @@ class OwnAddresses:
 
     def add_source(self, source: OwnAddressSource) -> None:
         self._sources.append(source)
+
+    def add_filter(self, keep: Callable[[Multiaddr], bool]) -> None:
+        """Tell nobody of an address for which `keep` is false, unless a person announced it."""
+        self._filters.append(keep)
+
+    def known(self) -> tuple[Multiaddr, ...]:
+        """Every address that we know of, those included that are told to nobody."""
+        return tuple(dict.fromkeys([*self._collect(filtered=False), *self._announced()]))
 
     def all(self) -> tuple[Multiaddr, ...]:
         """Every address that we would tell to somebody, best known first, without duplicates."""
@@ -106,10 +115,10 @@ class OwnAddresses:
             self._told[width] = tuple(each for each in every if _width(each) >= width)
         return self._told[width]
 
-    def _collect(self) -> list[Multiaddr]:
+    def _collect(self, *, filtered: bool = True) -> list[Multiaddr]:
         announcement = self._announcement
-        if announcement.announce:
-            return [*announcement.announce, *announcement.append]
+        if announcement.announce and filtered:
+            return self._announced()
         found: list[Multiaddr] = []
         for address in self._listening():
             if reach(address) is Reach.UNSPECIFIED:
@@ -118,7 +127,13 @@ class OwnAddresses:
                 found.append(address)
         for source in self._sources:
             found += source()
+        if filtered:
+            for keep in self._filters:
+                found = [address for address in found if keep(address)]
         return [*found, *announcement.append]
+
+    def _announced(self) -> list[Multiaddr]:
+        return [*self._announcement.announce, *self._announcement.append]
 
     def _expand(self, address: Multiaddr) -> list[Multiaddr]:
         """What an address of all interfaces stands for; asking the system takes a millisecond."""

@@ -14,6 +14,8 @@ from carrick.addressing import parse_address, split_peer, with_peer
 from carrick.errors import CarrickError, LimitedConnection, NoAddresses, PeerTimeout
 from carrick.host.addresses import Announcement, OwnAddresses
 from carrick.host.bookkeeping import Bookkeeper
+from carrick.host.observed import ObservedAddresses
+from carrick.host.reachability import OwnAddressesChanged
 from carrick.identity import PeerId, PrivateKey
 from carrick.network import (
     AddressSource,
@@ -28,6 +30,7 @@ from carrick.network import (
 if TYPE_CHECKING:
     from carrick.host.service import OwnAddressSource, Service
     from carrick.peerstore import Peerstore
+    from carrick.transports.bytestream import Upgrader
 
 __all__ = ["Host", "Target"]
 
@@ -47,7 +50,9 @@ class Host:
         swarm: the network below, for services.
         peerstore: what is known of peers.
         own_addresses: what we tell whom of our addresses.
+        observed: where others see us.
         rng: the host's randomness, for anything but keys.
+        upgrader: what secures and multiplexes byte streams, for transports that services add.
     """
 
     def __init__(
@@ -59,6 +64,9 @@ class Host:
         services: Sequence[Service],
         announcement: Announcement,
         rng: random.Random,
+        upgrader: Upgrader,
+        observed: ObservedAddresses | None = None,
+        detached_swarm: Callable[[], Swarm] | None = None,
     ) -> None:
         self.id = key.peer_id
         self.key = key
@@ -69,10 +77,16 @@ class Host:
             lambda: swarm.listen_addresses, announcement, trio.current_time
         )
         self.rng = rng
+        self.observed = observed or ObservedAddresses()
+        self._detached_swarm = detached_swarm
+        self.upgrader = upgrader
         self._services = tuple(services)
         self._bookkeeper = Bookkeeper(swarm, peerstore)
         swarm.add_connection_step(self._bookkeeper.note)
         swarm.add_address_source(self._known_addresses)
+        self.own_addresses.add_source(
+            lambda: self.observed.active(swarm.listen_addresses, trio.current_time())
+        )
 
     @asynccontextmanager
     async def running(self, listen: Iterable[Multiaddr]) -> AsyncIterator[None]:
@@ -238,6 +252,38 @@ class Host:
     def add_own_addresses(self, source: OwnAddressSource) -> None:
         """Advertise what `source` gives, besides the listen addresses."""
         self.own_addresses.add_source(source)
+
+    def observe(self, connection: Connection, address: Multiaddr) -> None:
+        """The peer of `connection` says that it sees us at `address`, which has no `/p2p/`."""
+        before = self._observed_now()
+        recorded = self.observed.record(
+            connection,
+            local=connection.local_address,
+            remote=connection.remote_address,
+            seen=address,
+            now=trio.current_time(),
+        )
+        if recorded:
+            connection.call_at_end(self._observer_left)
+        if self._observed_now() != before:
+            self.events.publish(OwnAddressesChanged())
+
+    def _observed_now(self) -> tuple[Multiaddr, ...]:
+        return self.observed.active(self.swarm.listen_addresses, trio.current_time())
+
+    def _observer_left(self, connection: Connection) -> None:
+        self.observed.ended(connection, trio.current_time())
+
+    def detached_swarm(self) -> Swarm:
+        """A swarm of the same transports with an identity of its own, that shares no port and no
+        connection with this host: what it dials, it dials as a stranger would. It is not running.
+
+        Raises:
+            CarrickError: whoever made this host gave it none.
+        """
+        if self._detached_swarm is None:
+            raise CarrickError("this host was made without a way to dial as a stranger")
+        return self._detached_swarm()
 
     async def _known_addresses(self, peer: PeerId) -> Iterable[Multiaddr]:
         return self.peerstore.addresses(peer)

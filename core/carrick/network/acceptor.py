@@ -107,6 +107,24 @@ class Acceptor:
         self._events.publish(ListenAddressesChanged(self.addresses))
         return listener.address
 
+    async def take(self, inbound: InboundConnection) -> bool:
+        """Upgrade and admit a connection that no listener of ours accepted.
+
+        Returns:
+            False: there was no place for it, and it was refused.
+        """
+        try:
+            reservation = await self._place(inbound)
+        except CarrickError as cause:
+            inbound.refuse()
+            self._refused(inbound, cause)
+            return False
+        except BaseException:
+            inbound.refuse()
+            raise
+        await self._upgrade_guarded(inbound, reservation)
+        return True
+
     def unlisten(self, address: Multiaddr) -> bool:
         """Stop listening on a bound address; connections stay. Returns whether it was there."""
         found = [listener for listener in self._listeners if listener.address == address]

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from carrick import errors
-from carrick.addressing import split_peer
+from carrick.addressing import is_relayed, split_peer
 from carrick.network.connection import Connection
 from carrick.network.connections import Connections
 from carrick.network.dial.dialer import Dialer
@@ -56,7 +56,7 @@ class Pathfinder:
 
         Args:
             peer: None takes whoever answers at `addresses`.
-            allow_limited: a relayed connection will do.
+            allow_limited: a relayed connection will do. Otherwise no relayed address is dialled.
             force: also dial addresses that failed a short while ago.
 
         Raises:
@@ -73,6 +73,8 @@ class Pathfinder:
             if present is not None and (allow_limited or not present.is_limited):
                 return present
             found = addresses if source is None else await self._ask(source, peer)
+            if not allow_limited:
+                found = [each for each in found if not is_relayed(each)]
             fresh = [each for each in found if split_peer(each)[0] not in tried]
             tried.update(dict.fromkeys(split_peer(each)[0] for each in fresh))
             if fresh:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from carrick import errors
-from carrick.interfaces import Direction, MuxedConnection, Transport
+from carrick.interfaces import Direction, InboundConnection, MuxedConnection, Transport
 from carrick.network.acceptor import Acceptor
 from carrick.network.codes import ConnectionCode
 from carrick.network.connection import Connection
@@ -42,7 +42,7 @@ class Swarm:
 
     Args:
         peer_id: who we are.
-        transports: tried in order; the list may grow while the swarm runs.
+        transports: tried in order; `add_transport` adds more.
         resolver: resolves names in addresses; None: such addresses are refused.
         rng: the host's randomness.
     """
@@ -59,7 +59,8 @@ class Swarm:
         rng: random.Random | None = None,
     ) -> None:
         self.peer_id = peer_id
-        self.transports = transports
+        transports = self._transports = list(transports)
+        self.transports: Sequence[Transport] = transports
         self.limits = limits or Limits()
         self.events = events or EventBus()
         self.gater = gater or AllowAll()
@@ -158,6 +159,16 @@ class Swarm:
         """
         return await self._acceptor.listen(address)
 
+    async def accept(self, inbound: InboundConnection) -> bool:
+        """Take in a connection that came another way than by a listener: over a relay.
+
+        Returns when it is admitted, or has failed. It passes what every accepted one passes.
+
+        Returns:
+            whether there was a place for it; if not, `inbound.refuse` was called.
+        """
+        return await self._acceptor.take(inbound)
+
     def unlisten(self, address: Multiaddr) -> bool:
         """Stop listening on a bound address; connections stay. Returns whether it was there."""
         return self._acceptor.unlisten(address)
@@ -224,6 +235,10 @@ class Swarm:
     def add_strategy(self, strategy: DialStrategy) -> None:
         """Try `strategy` too when no address leads to a peer."""
         self._pathfinder.strategies.append(strategy)
+
+    def add_transport(self, transport: Transport) -> None:
+        """Dial and listen with `transport` too, behind those that are there."""
+        self._transports.append(transport)
 
     # --- connections ------------------------------------------------------------------------------
 

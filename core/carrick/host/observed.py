@@ -1,0 +1,216 @@
+"""Where others see us: which of their words become addresses of ours. No I/O; `now` is passed in.
+
+What one peer says may be a lie or a mistake. An address counts once peers of several independent
+networks see it. Only what is seen over a connection that leaves from, or came to, a port that we
+listen on says anything about that port: a NAT gives other ports other mappings. The rules follow
+go-libp2p, p2p/host/observedaddrs.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+from collections import Counter, OrderedDict
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from carrick.addressing import (
+    IPAddress,
+    Multiaddr,
+    host_ip,
+    ip_endpoint,
+    ip_reach,
+    is_relayed,
+    join_parts,
+    parts,
+)
+from carrick.addressing.reach import Reach
+from carrick.interfaces import Endpoint
+
+__all__ = ["OBSERVERS", "ObservedAddresses"]
+
+OBSERVERS = 4  # independent ones; go's ActivationThresh
+MAX_OBSERVATIONS = 1024  # of connections, in all
+MAX_PER_OBSERVER = 8  # of one IPv4 address or IPv6 /56
+MAX_PER_LISTENER = 3  # addresses; go's maxExternalThinWaistAddrsPerLocalAddr
+LIFETIME = 1800.0  # s that an observation outlives its connection
+
+Observer: TypeAlias = "ipaddress.IPv4Address | ipaddress.IPv6Network"
+
+
+@dataclass(slots=True)
+class _Observation:
+    protocol: str
+    local: Endpoint
+    seen: Endpoint
+    observer: Observer
+    expires: float = math.inf
+
+
+class ObservedAddresses:
+    """Collects observations, and tells which addresses they amount to.
+
+    Args:
+        observers: how many independent ones an address needs; 4 suits a node that stays, 1 a
+            command that runs once.
+    """
+
+    def __init__(self, *, observers: int = OBSERVERS) -> None:
+        if observers < 1:
+            raise ValueError(f"an address needs at least one observer, not {observers}")
+        self.observers = observers
+        self._observations: OrderedDict[Hashable, _Observation] = OrderedDict()
+        """By connection, the oldest first."""
+        self._by_observer: Counter[Observer] = Counter()
+        self._next_expiry = math.inf
+        self._found: dict[tuple[object, ...], tuple[Multiaddr, ...]] = {}
+
+    def __len__(self) -> int:
+        return len(self._observations)
+
+    def record(
+        self,
+        connection: Hashable,
+        *,
+        local: Multiaddr,
+        remote: Multiaddr,
+        seen: Multiaddr,
+        now: float,
+    ) -> bool:
+        """A peer sees us at `seen`; returns whether that can mean anything.
+
+        Args:
+            connection: stands for the connection; its last word counts.
+            local: our address of the connection.
+            remote: the peer's.
+        """
+        observation = _observation(local, remote, seen)
+        if observation is None:
+            return False
+        self._expire(now)
+        self._drop(connection)
+        if self._by_observer[observation.observer] >= MAX_PER_OBSERVER:
+            self._drop(
+                next(
+                    key
+                    for key, each in self._observations.items()
+                    if each.observer == observation.observer
+                )
+            )
+        elif len(self._observations) >= MAX_OBSERVATIONS:
+            self._drop(next(iter(self._observations)))
+        self._observations[connection] = observation
+        self._by_observer[observation.observer] += 1
+        self._found.clear()
+        return True
+
+    def ended(self, connection: Hashable, now: float) -> None:
+        """The connection has ended: what was observed over it holds for half an hour more."""
+        observation = self._observations.get(connection)
+        if observation is not None:
+            observation.expires = now + LIFETIME
+            self._next_expiry = min(self._next_expiry, observation.expires)
+
+    def active(self, listening: Iterable[Multiaddr], now: float) -> tuple[Multiaddr, ...]:
+        """The addresses that enough observers see, the most seen first."""
+        return self.candidates(listening, now, observers=self.observers)
+
+    def candidates(
+        self, listening: Iterable[Multiaddr], now: float, *, observers: int = 1
+    ) -> tuple[Multiaddr, ...]:
+        """The addresses that so many observers see: at most three for each of `listening`.
+
+        Args:
+            listening: the bound addresses; wildcard hosts as they were given.
+        """
+        self._expire(now)
+        listening = tuple(listening)
+        key = (observers, listening)
+        if key not in self._found:
+            if len(self._found) >= 8:
+                self._found.clear()
+            found = [each for own in listening for each in self._seen_for(own, observers)]
+            self._found[key] = tuple(dict.fromkeys(found))
+        return self._found[key]
+
+    def _seen_for(self, listener: Multiaddr, observers: int) -> list[Multiaddr]:
+        protocol, bound = _endpoint(listener)
+        if bound is None:
+            return []
+        voters: dict[Endpoint, set[Observer]] = {}
+        for each in self._observations.values():
+            if each.protocol == protocol and _is_of(each.local, bound):
+                voters.setdefault(each.seen, set()).add(each.observer)
+        # Equal ones in the order in which they were first seen.
+        best = sorted(voters, key=lambda seen: -len(voters[seen]))[:MAX_PER_LISTENER]
+        return [_at(listener, seen) for seen in best if len(voters[seen]) >= observers]
+
+    def _expire(self, now: float) -> None:
+        if now < self._next_expiry:
+            return
+        for key in [key for key, each in self._observations.items() if each.expires <= now]:
+            self._drop(key)
+        self._next_expiry = min(
+            (each.expires for each in self._observations.values()), default=math.inf
+        )
+
+    def _drop(self, connection: Hashable) -> None:
+        observation = self._observations.pop(connection, None)
+        if observation is not None:
+            self._found.clear()
+            self._by_observer[observation.observer] -= 1
+            if not self._by_observer[observation.observer]:
+                del self._by_observer[observation.observer]
+
+
+def _observation(local: Multiaddr, remote: Multiaddr, seen: Multiaddr) -> _Observation | None:
+    """What the three addresses amount to; None if it says nothing about a public address."""
+    if is_relayed(local) or is_relayed(remote) or is_relayed(seen):
+        return None
+    protocol, here = _endpoint(local)
+    there, outside = _endpoint(seen)[1], _public(host_ip(remote))
+    if here is None or there is None or outside is None or _endpoint(seen)[0] != protocol:
+        return None
+    seen_ip = _public(ipaddress.ip_address(there[0].partition("%")[0]))
+    if seen_ip is None or ipaddress.ip_address(here[0].partition("%")[0]).version != (
+        seen_ip.version
+    ):
+        return None
+    observer: Observer
+    if isinstance(outside, ipaddress.IPv4Address):
+        observer = outside
+    else:
+        observer = ipaddress.IPv6Network((outside, 56), strict=False)
+    return _Observation(protocol, here, (str(seen_ip), there[1]), observer)
+
+
+def _public(ip: IPAddress | None) -> IPAddress | None:
+    if isinstance(ip, ipaddress.IPv6Address):
+        ip = ip.ipv4_mapped or ipaddress.IPv6Address(int(ip))
+    return ip if ip is not None and ip_reach(ip) is Reach.PUBLIC else None
+
+
+def _endpoint(address: Multiaddr) -> tuple[str, Endpoint | None]:
+    tcp = ip_endpoint(address, "tcp")
+    return ("tcp", tcp) if tcp is not None else ("udp", ip_endpoint(address, "udp"))
+
+
+def _is_of(local: Endpoint, bound: Endpoint) -> bool:
+    """Whether a connection at `local` is one of the socket that is bound to `bound`."""
+    if local[1] != bound[1]:
+        return False
+    here = ipaddress.ip_address(local[0].partition("%")[0])
+    there = ipaddress.ip_address(bound[0].partition("%")[0])
+    if here.version != there.version:
+        return False
+    return here == there or here.is_unspecified or there.is_unspecified
+
+
+def _at(listener: Multiaddr, seen: Endpoint) -> Multiaddr:
+    """`listener` with the IP address and port of `seen`."""
+    components: Sequence[tuple[str, str | None]] = parts(listener)
+    if components[0][0] == "ip6zone":
+        components = components[1:]
+    (family, _), (protocol, _), *rest = components
+    return join_parts(((family, seen[0]), (protocol, str(seen[1])), *rest))

@@ -1,0 +1,3 @@
+"""AutoNAT v1."""
+
+from __future__ import annotations

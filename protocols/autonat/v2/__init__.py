@@ -1,0 +1,3 @@
+"""AutoNAT v2."""
+
+from __future__ import annotations

@@ -1,0 +1,62 @@
+"""Circuit relay v2: peers that cannot reach each other meet at a third one.
+
+`RelayService` relays for others. `RelayClient` reserves slots on relays and brings the transport
+`/p2p-circuit`, by which peers are reached over theirs.
+"""
+
+from __future__ import annotations
+
+from carrick.protocols.relay.client import RelayClient, RelayClientOptions, Reservation
+from carrick.protocols.relay.errors import (
+    CircuitFailed,
+    MessageMalformed,
+    MessageUnexpected,
+    NoReservation,
+    PermissionDenied,
+    RelayRefused,
+    RelayResourcesExceeded,
+    ReservationRefused,
+)
+from carrick.protocols.relay.events import (
+    CircuitClosed,
+    CircuitOpened,
+    RelayRequestRefused,
+    ReservationGained,
+    ReservationGiven,
+    ReservationLost,
+)
+from carrick.protocols.relay.messages import HOP, STOP, Limit, Status
+from carrick.protocols.relay.service import RelayOptions, RelayService
+from carrick.protocols.relay.state import Capacity
+from carrick.protocols.relay.transport import circuit_address, split_relay
+from carrick.protocols.relay.voucher import Voucher
+
+__all__ = [
+    "HOP",
+    "STOP",
+    "Capacity",
+    "CircuitClosed",
+    "CircuitFailed",
+    "CircuitOpened",
+    "Limit",
+    "MessageMalformed",
+    "MessageUnexpected",
+    "NoReservation",
+    "PermissionDenied",
+    "RelayClient",
+    "RelayClientOptions",
+    "RelayOptions",
+    "RelayRefused",
+    "RelayRequestRefused",
+    "RelayResourcesExceeded",
+    "RelayService",
+    "Reservation",
+    "ReservationGained",
+    "ReservationGiven",
+    "ReservationLost",
+    "ReservationRefused",
+    "Status",
+    "Voucher",
+    "circuit_address",
+    "split_relay",
+]
