@@ -159,7 +159,7 @@ class Identify:
             stream.reset(StreamCode.RATE_LIMITED)
             raise ProtocolError("too many identify requests", peer=stream.peer_id)
         with _deadline(self.options.timeout, stream.connection):
-            await stream.send_all(self._messages_for(stream.connection))
+            await stream.send_last(self._messages_for(stream.connection))
 
     def _messages_for(self, connection: Connection) -> bytes:
         remote = connection.remote_address
@@ -192,7 +192,7 @@ class Identify:
         try:
             with _deadline(self.options.timeout, connection):
                 stream = await connection.open_stream(ID_PUSH)
-                await stream.send_all(self._messages_for(connection))
+                await stream.send_last(self._messages_for(connection))
                 await stream.aclose()
         except _FAILURES as error:
             _log.debug("push to %s failed: %s", connection, error or type(error))

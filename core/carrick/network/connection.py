@@ -13,7 +13,7 @@ from carrick.interfaces import Direction, MuxedConnection, MuxedStream
 from carrick.network.codes import StreamCode
 from carrick.network.events import EventBus, StreamClosed, StreamOpened
 from carrick.network.limits import Limits
-from carrick.network.opening import LazyOpening, Opening
+from carrick.network.opening import LazyOpening
 from carrick.network.resources import ConnectionReservation, StreamReservation
 from carrick.network.stream import Stream
 from carrick.transports import multistream
@@ -200,7 +200,7 @@ class Connection:
         slot: StreamReservation,
         *,
         received: bytes = b"",
-        opening: Opening | None = None,
+        opening: LazyOpening | None = None,
     ) -> Stream:
         """Make a stream of a negotiated one, and keep account of it. For the swarm."""
 
