@@ -351,7 +351,8 @@ async def test_an_upgrade_that_is_cancelled_leaves_no_socket(stack: Stack) -> No
             dialing = stack.make(PrivateKey.generate())
 
             async def dial() -> None:
-                await dialing.dial(listener.address, None, budget=Unlimited())
+                # It may be done in the very moment in which it is cancelled.
+                (await dialing.dial(listener.address, None, budget=Unlimited())).abort()
 
             nursery.start_soon(dial)
             inbound = await listener.accept()

@@ -198,6 +198,11 @@ class QuicConnection:
         finally:
             self._shut("the connection was closed", 0)
 
+    async def carry(self) -> None:
+        """As `run`, but when this is cancelled, the connection stays open."""
+        while not self.closed:
+            await self._wait()
+
     async def _wait(self) -> None:
         """Sleep until the next timer, or until called; then act on it."""
         await self._endpoint.attend(self._seat, self._deadline())

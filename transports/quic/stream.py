@@ -269,16 +269,6 @@ class QuicStream(trio.abc.HalfCloseableStream):
         self._after_take(len(data))
         return data
 
-    def receive_nowait(self, max_bytes: int) -> bytes | None:
-        """As `receive_some` without waiting, and no checkpoint; None if nothing is there now."""
-        if self._receiving:
-            raise trio.BusyResourceError("another task is receiving from this stream")
-        if not self._is_readable():
-            return None
-        data = self._take(max_bytes)
-        self._after_take(len(data))
-        return data
-
     async def receive_views(self) -> list[memoryview]:
         """As `receive_some`, but all bytes that are there, uncopied; empty at end of file."""
         await self._wait_received()
