@@ -45,6 +45,7 @@ class ByteStreamConnection:
     Args:
         sealed: received bytes that belong to the first records.
         plain: received plaintext that belongs to the muxer.
+        unsent: the end of our handshake; it leaves with the first records, or when `run` begins.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class ByteStreamConnection:
         is_limited: bool = False,
         sealed: bytes = b"",
         plain: bytes = b"",
+        unsent: bytes = b"",
     ) -> None:
         self.peer_id: PeerId = session.peer_id
         self.public_key: PublicKey = session.public_key
@@ -72,6 +74,7 @@ class ByteStreamConnection:
         self._records = session.records
         self._muxer = muxer
         self._feed: Callable[[bytes], None] = muxer.feed
+        self._unsent = unsent
         self._prelude: bytes = b""
         self._early = plain
         self._tail = sealed
@@ -393,15 +396,20 @@ class ByteStreamConnection:
     def _has_output(self) -> bool:
         if self._lost:
             return False
-        return self._output is not None or self._muxer.has_output() or bool(self._prelude)
+        waits = self._output is not None or self._muxer.has_output()
+        return waits or bool(self._unsent or self._prelude)
 
     def _seal(self) -> bool:
         """Seal up to one batch of records. Only called when everything sealed before is sent."""
         muxer, records = self._muxer, self._records
-        if not (self._prelude or muxer.has_output()):
+        if not (self._unsent or self._prelude or muxer.has_output()):
             return False
         output = self._buffers.borrow_output()
         at = 0
+        if self._unsent:
+            at = len(self._unsent)
+            output[:at] = self._unsent
+            self._unsent = b""
         if self._prelude:
             at = records.seal(output, at, (self._prelude,))
             self._prelude = b""

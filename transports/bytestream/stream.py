@@ -134,10 +134,9 @@ class ByteStream(trio.abc.HalfCloseableStream):
                 if core.cancel_write() != untouched:
                     self.reset()  # a part of it left: the peer must not take it for the whole
                 raise
-            if core.reset_code is not None:
-                self._check_alive()
             if self._closed:
                 self._check_sendable()
+            self._check_alive()
         finally:
             self._sending = False
 

@@ -53,7 +53,8 @@ class MuxedStream(Protocol):
 class MuxedConnection(Protocol):
     """An authenticated, multiplexed connection: what every transport makes.
 
-    It lives while its `run` runs. Before `run`, nothing is received.
+    It lives while its `run` runs. Before `run`, nothing is received, and the end of our handshake
+    may not have been sent: it leaves with the first bytes, or when `run` begins.
     """
 
     @property
