@@ -119,7 +119,7 @@ class Identify:
             StreamReset, ConnectionClosed, ResourceLimitExceeded.
         """
         with _deadline(self.options.timeout, connection):
-            stream = await connection.open_stream(ID)
+            stream = await connection.open_stream(ID, lazy=True)
             info, accepted = await self._receive(stream)
             await stream.aclose()
         self._learn(connection, info, accepted, pushed=False)
@@ -249,10 +249,10 @@ class Identify:
 
 @contextmanager
 def _deadline(timeout: float, connection: Connection) -> Iterator[None]:
-    try:
-        with trio.fail_after(timeout):
-            yield
-    except trio.TooSlowError:
-        raise PeerTimeout(
-            f"identify was not done within {timeout:g} s", peer=connection.peer_id
-        ) from None
+    if trio.current_effective_deadline() <= trio.current_time() + timeout:
+        yield  # that of all connection steps comes first
+        return
+    with trio.move_on_after(timeout) as scope:
+        yield
+    if scope.cancelled_caught:
+        raise PeerTimeout(f"identify was not done within {timeout:g} s", peer=connection.peer_id)

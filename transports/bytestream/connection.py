@@ -88,7 +88,7 @@ class ByteStreamConnection:
         self._taking_turn = False  # somebody has flushed in this tick, and will in the next
         self._drained: trio.Event | None = None
         self._relieved: trio.Event | None = None
-        self._scope = trio.CancelScope()
+        self._scope = trio.CancelScope()  # that of `run`, once it runs
         self._timer_scope: trio.CancelScope | None = None
         self._closing = False
         self._lost: str | None = None  # why nothing can be sent any more
@@ -163,13 +163,16 @@ class ByteStreamConnection:
     async def run(self) -> None:
         """Carry the connection until it ends; never raises, whatever the peer does."""
         try:
-            with self._scope:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._pump)
-                    try:
-                        await self._read()
-                    finally:
-                        nursery.cancel_scope.cancel()
+            async with trio.open_nursery() as nursery:
+                before, self._scope = self._scope, nursery.cancel_scope
+                if before.cancel_called:
+                    self._scope.cancel()
+                self._scope.deadline = before.deadline
+                nursery.start_soon(self._pump)
+                try:
+                    await self._read()
+                finally:
+                    nursery.cancel_scope.cancel()
         except* CarrickError as group:
             self._fail(_first(group))
         except* OSError as group:

@@ -73,6 +73,7 @@ class Host:
         self._bookkeeper = Bookkeeper(swarm, peerstore)
         swarm.add_connection_step(self._bookkeeper.note)
         swarm.add_address_source(self._known_addresses)
+        swarm.known_protocols = peerstore.protocols
 
     @asynccontextmanager
     async def running(self, listen: Iterable[Multiaddr]) -> AsyncIterator[None]:

@@ -46,14 +46,15 @@ class Connection:
         swarm: Surroundings,
         *,
         opened_at: float,
+        protocols: frozenset[str] | None = None,
     ) -> None:
         self.direction = direction
         """Who dialled."""
         self.opened_at = opened_at
         """When it was authenticated, in seconds of `trio.current_time()`."""
-        self.protocols: frozenset[str] | None = None
-        """What the peer says it speaks; None until something (identify) has asked it. Streams of
-        these protocols are negotiated lazily."""
+        self.protocols = protocols
+        """What the peer says it speaks, or said when we last met; None if nothing (identify) has
+        ever asked it. Streams of these protocols are negotiated lazily."""
         self.announced = trio.Event()
         """Set once the connection has passed the connection steps, or has ended."""
         self.ended = trio.Event()
@@ -182,13 +183,12 @@ class Connection:
     async def _negotiate(self, raw: MuxedStream, names: Sequence[str]) -> tuple[str, bytes]:
         timeout = self._swarm.limits.negotiation_timeout
         try:
-            with trio.fail_after(timeout):
+            with trio.move_on_after(timeout):
                 return await multistream.dial(raw, names)
-        except trio.TooSlowError:
             raise errors.PeerTimeout(
                 f"no answer to the proposal of {', '.join(names)} within {timeout:g} s",
                 peer=self.peer_id,
-            ) from None
+            )
         except (errors.ProtocolNotSupported, errors.NegotiationError) as error:
             error.peer = self.peer_id
             raise
