@@ -177,6 +177,8 @@ class Connection:
         if lazy:
             return names[0]
         if lazy is None and self.protocols is not None:
+            if len(names) > 1 and not self.announced.is_set():
+                return None  # it may have changed since we last met
             return next((name for name in names if name in self.protocols), None)
         return None
 
