@@ -108,15 +108,16 @@ class ByteStream(trio.abc.HalfCloseableStream):
             self._check_sendable()
             view = memoryview(data).cast("B")
             core = self._core
-            if core.pending and len(view) > JOIN:
-                self._connection.flush()
-                while core.pending:
-                    await self._sleep_writing()
-            untouched = len(view)
-            if core.pending:  # what `send_soon` left
-                view = memoryview(b"".join((self._soon[-core.cancel_write() :], view)))
-            if len(view) > untouched or eof:
-                untouched = -1  # cancelled, the stream would lack something
+            untouched = -1 if eof else len(view)  # -1: cancelled, the stream would lack something
+            if self._soon:
+                if len(view) > JOIN:
+                    self._connection.flush()
+                    while core.pending:
+                        await self._sleep_writing()
+                if left := core.cancel_write():
+                    view = memoryview(b"".join((self._soon[-left:], view)))
+                    untouched = -1
+                self._soon = b""
             core.write(view)
             if eof:
                 self._sent_eof = True
@@ -136,7 +137,8 @@ class ByteStream(trio.abc.HalfCloseableStream):
                 raise
             if self._closed:
                 self._check_sendable()
-            self._check_alive()
+            elif core.reset_code is not None:
+                self._check_alive()
         finally:
             self._sending = False
 
@@ -229,7 +231,7 @@ class ByteStream(trio.abc.HalfCloseableStream):
         try:
             if self._is_readable:
                 await trio.lowlevel.checkpoint()
-            elif self._core.pending:
+            elif self._soon:
                 self._connection.flush()  # what the peer must see before it can answer
             else:
                 self._connection.flush_soon()
