@@ -121,7 +121,7 @@ class Identify:
             StreamReset, ConnectionClosed, ResourceLimitExceeded.
         """
         with _deadline(self.options.timeout, connection):
-            stream = await connection.open_stream(ID)
+            stream = await connection.open_stream(ID, lazy=True)
             info, accepted = await self._receive(stream)
             await stream.aclose()
         self._learn(connection, info, accepted, pushed=False)
@@ -161,7 +161,7 @@ class Identify:
             stream.reset(StreamCode.RATE_LIMITED)
             raise ProtocolError("too many identify requests", peer=stream.peer_id)
         with _deadline(self.options.timeout, stream.connection):
-            await stream.send_all(self._messages_for(stream.connection))
+            await stream.send_last(self._messages_for(stream.connection))
 
     def _messages_for(self, connection: Connection) -> bytes:
         remote = connection.remote_address
@@ -194,7 +194,7 @@ class Identify:
         try:
             with _deadline(self.options.timeout, connection):
                 stream = await connection.open_stream(ID_PUSH)
-                await stream.send_all(self._messages_for(connection))
+                await stream.send_last(self._messages_for(connection))
                 await stream.aclose()
         except _FAILURES as error:
             _log.debug("push to %s failed: %s", connection, error or type(error))
@@ -252,10 +252,10 @@ class Identify:
 
 @contextmanager
 def _deadline(timeout: float, connection: Connection) -> Iterator[None]:
-    try:
-        with trio.fail_after(timeout):
-            yield
-    except trio.TooSlowError:
-        raise PeerTimeout(
-            f"identify was not done within {timeout:g} s", peer=connection.peer_id
-        ) from None
+    if trio.current_effective_deadline() <= trio.current_time() + timeout:
+        yield  # that of all connection steps comes first
+        return
+    with trio.move_on_after(timeout) as scope:
+        yield
+    if scope.cancelled_caught:
+        raise PeerTimeout(f"identify was not done within {timeout:g} s", peer=connection.peer_id)

@@ -383,3 +383,19 @@ async def test_a_host_that_is_cancelled_while_it_opens(steps: int) -> None:
             async with LISTENING.open():
                 await trio.sleep_forever()
     assert scope.cancelled_caught
+
+
+async def test_what_a_peer_spoke_when_we_last_met(server: Host, client: Host) -> None:
+    """Its protocols are proposed lazily from the start; a refusal shows at the first receive.
+
+    Where there is a choice it is asked: it may have changed."""
+    await client.connect(place(server))
+    await client.disconnect(server.id)
+    server.swarm.unhandle("/echo/1")
+    server.handle("/echo/2", echo)
+    stream = await client.open_stream(server.id, "/echo/1")
+    with pytest.raises(ProtocolNotSupported):
+        await exchange(stream, b"hello")
+    await client.disconnect(server.id)
+    stream = await client.open_stream(server.id, "/echo/1", "/echo/2")
+    assert await exchange(stream, b"hello") == b"hello"

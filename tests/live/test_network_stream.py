@@ -80,6 +80,31 @@ async def test_frames_and_messages() -> None:
         await far.aclose()
 
 
+@pytest.mark.parametrize("stack", [*STACKS, Stack("quic", "tls", "quic")], ids=str)
+@pytest.mark.parametrize("size", [0, 100, 1 << 20])
+async def test_the_last_bytes_and_the_end_of_file(stack: Stack, size: int) -> None:
+    """A handler that answers at once: its bytes follow the answer to the proposal, in order."""
+    ended = False
+
+    async def serve(stream: Stream) -> None:
+        nonlocal ended
+        await stream.send_last(bytes(size))
+        with pytest.raises(trio.ClosedResourceError):
+            await stream.send_all(b"more")
+        ended = True
+        assert await stream.read_exactly(2) == b"ok"
+
+    async with pair(stack) as (dialer, listener):
+        listener.handle("/last/1", serve)
+        connection = await dialer.connect(listener.peer_id, listener.listen_addresses)
+        stream = await connection.open_stream("/last/1")
+        received = b"".join([piece async for piece in stream])
+        assert received == bytes(size)
+        await stream.send_all(b"ok")
+        await stream.aclose()
+    assert ended
+
+
 async def test_reads_are_bounded() -> None:
     async with pair() as (dialer, listener):
         near, far = await streams(dialer, listener)

@@ -89,7 +89,9 @@ async def serving(
 
 
 async def dial(transport: TcpTransport, address: Multiaddr) -> ByteStreamConnection:
-    return await transport.dial(address, None, budget=Unlimited())
+    connection = await transport.dial(address, None, budget=Unlimited())
+    connection.flush()  # the end of the handshake, as `run` does
+    return connection
 
 
 def port(address: Multiaddr) -> int:

@@ -86,6 +86,7 @@ async def connected(muxer: str = Yamux.id, *, mute: bool = False) -> AsyncIterat
             local_address=ADDRESS,
             remote_address=ADDRESS,
         )
+        made[role].flush()  # the end of the handshake, as `run` does
 
     async with trio.open_nursery() as upgrading:
         upgrading.start_soon(upgrade, near, Role.CLIENT)

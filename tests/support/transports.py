@@ -169,7 +169,7 @@ async def connect(stack: Stack, nursery: trio.Nursery) -> Pair:
         async with trio.open_nursery() as connecting:
             connecting.start_soon(accept)
             dialed = await dialing.dial(listener.address, listener_key.peer_id, budget=Unlimited())
-    nursery.start_soon(dialed.run)
+            nursery.start_soon(dialed.run)  # it may have to send the end of the handshake
     nursery.start_soon(accepted[0].run)
     return Pair(dialed, accepted[0], dialer_key, listener_key, dialing, listener)
 

@@ -45,6 +45,7 @@ class ByteStreamConnection:
     Args:
         sealed: received bytes that belong to the first records.
         plain: received plaintext that belongs to the muxer.
+        unsent: the end of our handshake; it leaves with the first records, or when `run` begins.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class ByteStreamConnection:
         is_limited: bool = False,
         sealed: bytes = b"",
         plain: bytes = b"",
+        unsent: bytes = b"",
     ) -> None:
         self.peer_id: PeerId = session.peer_id
         self.public_key: PublicKey = session.public_key
@@ -72,6 +74,7 @@ class ByteStreamConnection:
         self._records = session.records
         self._muxer = muxer
         self._feed: Callable[[bytes], None] = muxer.feed
+        self._unsent = unsent
         self._prelude: bytes = b""
         self._early = plain
         self._tail = sealed
@@ -85,7 +88,7 @@ class ByteStreamConnection:
         self._taking_turn = False  # somebody has flushed in this tick, and will in the next
         self._drained: trio.Event | None = None
         self._relieved: trio.Event | None = None
-        self._scope = trio.CancelScope()
+        self._scope = trio.CancelScope()  # that of `run`, once it runs
         self._timer_scope: trio.CancelScope | None = None
         self._closing = False
         self._lost: str | None = None  # why nothing can be sent any more
@@ -160,13 +163,16 @@ class ByteStreamConnection:
     async def run(self) -> None:
         """Carry the connection until it ends; never raises, whatever the peer does."""
         try:
-            with self._scope:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._pump)
-                    try:
-                        await self._read()
-                    finally:
-                        nursery.cancel_scope.cancel()
+            async with trio.open_nursery() as nursery:
+                before, self._scope = self._scope, nursery.cancel_scope
+                if before.cancel_called:
+                    self._scope.cancel()
+                self._scope.deadline = before.deadline
+                nursery.start_soon(self._pump)
+                try:
+                    await self._read()
+                finally:
+                    nursery.cancel_scope.cancel()
         except* CarrickError as group:
             self._fail(_first(group))
         except* OSError as group:
@@ -393,15 +399,20 @@ class ByteStreamConnection:
     def _has_output(self) -> bool:
         if self._lost:
             return False
-        return self._output is not None or self._muxer.has_output() or bool(self._prelude)
+        waits = self._output is not None or self._muxer.has_output()
+        return waits or bool(self._unsent or self._prelude)
 
     def _seal(self) -> bool:
         """Seal up to one batch of records. Only called when everything sealed before is sent."""
         muxer, records = self._muxer, self._records
-        if not (self._prelude or muxer.has_output()):
+        if not (self._unsent or self._prelude or muxer.has_output()):
             return False
         output = self._buffers.borrow_output()
         at = 0
+        if self._unsent:
+            at = len(self._unsent)
+            output[:at] = self._unsent
+            self._unsent = b""
         if self._prelude:
             at = records.seal(output, at, (self._prelude,))
             self._prelude = b""

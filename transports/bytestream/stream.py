@@ -17,6 +17,7 @@ __all__ = ["ByteStream"]
 RECEIVE_LIMIT = 256 * 1024  # what one receive_some joins at most, in bytes
 BULK = 4096  # bytes; after a write from here on others get their turn only with each FAIR_SHARE
 FAIR_SHARE = 256 * 1024  # bytes that one task sends before others get their turn
+JOIN = 64 * 1024  # bytes; a longer write is not copied to join it with what waits before it
 
 
 class ByteStream(trio.abc.HalfCloseableStream):
@@ -35,6 +36,7 @@ class ByteStream(trio.abc.HalfCloseableStream):
         "_sending",
         "_sent_eof",
         "_share",
+        "_soon",
         "_writer",
     )
 
@@ -47,6 +49,7 @@ class ByteStream(trio.abc.HalfCloseableStream):
         self._receiving = False
         self._sent_eof = False
         self._share = FAIR_SHARE  # bytes left to send before others get their turn
+        self._soon = b""  # given to `send_soon`
         self._closed = False
         core.owner = self
 
@@ -87,8 +90,8 @@ class ByteStream(trio.abc.HalfCloseableStream):
 
     # --- sending --------------------------------------------------------------------------------
 
-    async def send_all(self, data: Buffer) -> None:
-        """Send all of `data`, waiting for window and socket.
+    async def send_all(self, data: Buffer, *, eof: bool = False) -> None:
+        """Send all of `data`, waiting for window and socket; with `eof` the end of file as well.
 
         A checkpoint; but of writes from 4 KiB on only one in each 256 KiB gives others a turn.
 
@@ -105,7 +108,20 @@ class ByteStream(trio.abc.HalfCloseableStream):
             self._check_sendable()
             view = memoryview(data).cast("B")
             core = self._core
+            untouched = -1 if eof else len(view)  # -1: cancelled, the stream would lack something
+            if self._soon:
+                if len(view) > JOIN:
+                    self._connection.flush()
+                    while core.pending:
+                        await self._sleep_writing()
+                if left := core.cancel_write():
+                    view = memoryview(b"".join((self._soon[-left:], view)))
+                    untouched = -1
+                self._soon = b""
             core.write(view)
+            if eof:
+                self._sent_eof = True
+                core.close_write()
             try:
                 self._share -= len(view)
                 if len(view) >= BULK and self._share > 0:
@@ -116,13 +132,27 @@ class ByteStream(trio.abc.HalfCloseableStream):
                 while core.pending:
                     await self._sleep_writing()
             except BaseException:
-                if core.cancel_write() < len(view):
+                if core.cancel_write() != untouched:
                     self.reset()  # a part of it left: the peer must not take it for the whole
                 raise
-            if core.reset_code is not None or self._closed:
+            if self._closed:
                 self._check_sendable()
+            elif core.reset_code is not None:
+                self._check_alive()
         finally:
             self._sending = False
+
+    def send_soon(self, data: bytes) -> bool:
+        """Have a few bytes leave with the next ones that are sent, two ticks later at the latest.
+
+        No checkpoint, and no error if the stream has ended. False: there is no room for them now.
+        """
+        if self._sending or self._core.pending:
+            return False
+        self._soon = data
+        self._core.write(memoryview(data))
+        self._connection.flush_soon()
+        return True
 
     async def wait_send_all_might_not_block(self) -> None:
         if self._sending:
@@ -201,8 +231,10 @@ class ByteStream(trio.abc.HalfCloseableStream):
         try:
             if self._is_readable:
                 await trio.lowlevel.checkpoint()
+            elif self._soon:
+                self._connection.flush()  # what the peer must see before it can answer
             else:
-                self._connection.flush_soon()  # what the peer must see before it can answer
+                self._connection.flush_soon()
             while not self._is_readable:
                 await self._sleep_reading()
             self._check_readable()
@@ -229,7 +261,7 @@ class ByteStream(trio.abc.HalfCloseableStream):
         """Send FIN and stop reading; never waits for the peer."""
         if not self._closed:
             self._closed = True
-            if self._core.cancel_write():
+            if self._sending and self._core.cancel_write():
                 self._core.reset()
             elif self._core.reset_code is None:
                 if not self._sent_eof:

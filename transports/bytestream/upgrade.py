@@ -127,14 +127,15 @@ class Upgrader:
             stream = SocketStream(socket)
             if role is Role.CLIENT:
                 offered = [name for name in self._securities if name not in refused]
-                security, session = await self._secure_client(stream, offered, peer)
+                security, session, last = await self._secure_client(stream, offered, peer)
             else:
-                security, session = await self._secure_server(stream, peer)
+                security, session, last = await self._secure_server(stream, peer)
             if trace is not None:
                 trace.secured(security, session)
             return await self._multiplex(
                 socket,
                 session,
+                last,
                 role=role,
                 budget=budget,
                 security=security,
@@ -158,7 +159,7 @@ class Upgrader:
 
     async def _secure_client(
         self, stream: SocketStream, offered: list[str], peer: PeerId | None
-    ) -> tuple[str, Session]:
+    ) -> tuple[str, Session, bytes]:
         name = offered[0]
         negotiation = multistream.Dialer([name], lazy=True)
         handshake = self._securities[name].handshake(
@@ -176,12 +177,11 @@ class Upgrader:
                 raise ProtocolNotSupported(
                     f"the peer speaks none of our security protocols {', '.join(self._securities)}"
                 ) from None
-        session = await _shake_hands(stream, handshake, negotiation.rest)
-        return name, session
+        return name, *await _shake_hands(stream, handshake, negotiation.rest)
 
     async def _secure_server(
         self, stream: SocketStream, peer: PeerId | None
-    ) -> tuple[str, Session]:
+    ) -> tuple[str, Session, bytes]:
         negotiation = multistream.Listener(
             self._securities.__contains__, max_proposals=MAX_PROPOSALS
         )
@@ -198,7 +198,7 @@ class Upgrader:
             Role.SERVER, expected_peer=peer, muxers=tuple(self._muxers)
         )
         answer = negotiation.take_output()  # leaves with our first handshake message
-        return name, await _shake_hands(stream, handshake, negotiation.rest, answer)
+        return name, *await _shake_hands(stream, handshake, negotiation.rest, answer)
 
     # --- muxer ------------------------------------------------------------------------------------
 
@@ -206,6 +206,7 @@ class Upgrader:
         self,
         socket: ByteSocket,
         session: Session,
+        last: bytes,
         *,
         role: Role,
         budget: Budget,
@@ -221,7 +222,10 @@ class Upgrader:
             (name,) = self._muxers
             lazy = multistream.Dialer([name], lazy=True)
         elif name is None:
-            stream = RecordStream(SocketStream(socket), session.records, session.received)
+            plainly = SocketStream(socket)
+            await plainly.send_all(last)
+            last = b""
+            stream = RecordStream(plainly, session.records, session.received)
             if role is Role.CLIENT:
                 name, plain = await multistream.dial(stream, tuple(self._muxers))
             else:
@@ -242,6 +246,7 @@ class Upgrader:
             is_limited=is_limited,
             sealed=received,
             plain=plain,
+            unsent=last,
         )
         if lazy is not None:
             connection.negotiate_lazily(lazy)
@@ -252,8 +257,10 @@ class Upgrader:
 
 async def _shake_hands(
     stream: SocketStream, handshake: Handshake, received: bytes, answer: bytes = b""
-) -> Session:
+) -> tuple[Session, bytes]:
     """Run a handshake whose peer has already sent `received`.
+
+    Returns the session, and our last message, for whoever sends the first bytes of the session.
 
     Args:
         answer: what we have to send before the handshake.
@@ -262,11 +269,12 @@ async def _shake_hands(
         while True:
             if received:
                 handshake.receive(received)
-            if output := answer + handshake.take_output():
+            output = answer + handshake.take_output()
+            if handshake.session is not None:
+                return handshake.session, output
+            if output:
                 await stream.send_all(output)
                 answer = b""
-            if handshake.session is not None:
-                return handshake.session
             received = await stream.receive_some()
     except CarrickError:
         # Tell the peer why, if the protocol has words for it.

@@ -137,8 +137,8 @@ class QuicStream(trio.abc.HalfCloseableStream):
 
     # --- sending ----------------------------------------------------------------------------------
 
-    async def send_all(self, data: Buffer) -> None:
-        """Send all of `data`, waiting for window and socket.
+    async def send_all(self, data: Buffer, *, eof: bool = False) -> None:
+        """Send all of `data`, waiting for window and socket; with `eof` the end of file as well.
 
         Raises:
             trio.ClosedResourceError: after `send_eof` or `aclose`.
@@ -162,6 +162,8 @@ class QuicStream(trio.abc.HalfCloseableStream):
                 await self._wait_sent(0 if written == len(view) else LOW_WATER)
                 if not room and written < len(view):
                     await self._wait_writers()
+            if eof:
+                self._send_fin()
         except BaseException:
             if written:
                 self.reset()  # a part of it left: the peer must not take it for the whole
@@ -200,9 +202,22 @@ class QuicStream(trio.abc.HalfCloseableStream):
         if self._sent_eof:
             return
         self._check_sendable()
+        self._send_fin()
+
+    def _send_fin(self) -> None:
         self._sent_eof = True
         self._backend.write(self.id, b"", fin=True)
         self._connection.wrote()
+
+    def send_soon(self, data: bytes) -> bool:
+        """As `ByteStream.send_soon`: the bytes share the packets of this tick."""
+        if self._sending or self._backend.credit(self.id) < len(data):
+            return False
+        if not (self._closed or self._sent_eof or self._stopped):
+            self._backend.write(self.id, data)
+            self._all_sent = False
+            self._connection.wrote()
+        return True
 
     def _begin_sending(self) -> None:
         if self._sending:

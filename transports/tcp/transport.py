@@ -122,7 +122,7 @@ class TcpTransport:
 
     async def _connect(self, address: Multiaddr, remote: Endpoint) -> ByteSocket:
         try:
-            with trio.fail_after(CONNECT_TIMEOUT):
+            with trio.move_on_after(CONNECT_TIMEOUT):
                 local = self._local_for(remote)
                 if local is not None:
                     try:
@@ -132,10 +132,9 @@ class TcpTransport:
                             raise
                         # That pair of ports is in use, or still waiting to be: any port will do.
                 return await self._sockets.connect_tcp(remote)
-        except trio.TooSlowError:
-            raise PeerTimeout(f"no answer within {CONNECT_TIMEOUT:g} s") from None
         except OSError as error:
             raise DialError(error.strerror or str(error)) from error
+        raise PeerTimeout(f"no answer within {CONNECT_TIMEOUT:g} s")
 
     def _local_for(self, remote: Endpoint) -> Endpoint | None:
         """The listening address to dial `remote` from, if one is of its family and reach."""

@@ -87,6 +87,7 @@ class Host:
         self.own_addresses.add_source(
             lambda: self.observed.active(swarm.listen_addresses, trio.current_time())
         )
+        swarm.known_protocols = peerstore.protocols
 
     @asynccontextmanager
     async def running(self, listen: Iterable[Multiaddr]) -> AsyncIterator[None]:

@@ -24,7 +24,15 @@ class MuxedStream(Protocol):
     @property
     def direction(self) -> Direction: ...
 
-    async def send_all(self, data: Buffer) -> None: ...
+    async def send_all(self, data: Buffer, *, eof: bool = False) -> None:
+        """Send all of `data`, and with `eof` the end of file in the same piece."""
+
+    def send_soon(self, data: bytes) -> bool:
+        """Have a few bytes leave with the next ones that are sent, or else a moment later.
+
+        No checkpoint, and no error if the stream has ended. False: there is no room for them now.
+        """
+
     async def wait_send_all_might_not_block(self) -> None: ...
     async def send_eof(self) -> None: ...
     async def receive_some(self, max_bytes: int | None = None) -> bytes: ...
@@ -45,7 +53,8 @@ class MuxedStream(Protocol):
 class MuxedConnection(Protocol):
     """An authenticated, multiplexed connection: what every transport makes.
 
-    It lives while its `run` runs. Before `run`, nothing is received.
+    It lives while its `run` runs. Before `run`, nothing is received, and the end of our handshake
+    may not have been sent: it leaves with the first bytes, or when `run` begins.
     """
 
     @property

@@ -13,7 +13,7 @@ from carrick.interfaces import Direction, MuxedConnection, MuxedStream
 from carrick.network.codes import StreamCode
 from carrick.network.events import EventBus, StreamClosed, StreamOpened
 from carrick.network.limits import Limits
-from carrick.network.opening import LazyOpening, Opening
+from carrick.network.opening import LazyOpening
 from carrick.network.resources import ConnectionReservation, StreamReservation
 from carrick.network.stream import Stream
 from carrick.transports import multistream
@@ -46,14 +46,15 @@ class Connection:
         swarm: Surroundings,
         *,
         opened_at: float,
+        protocols: frozenset[str] | None = None,
     ) -> None:
         self.direction = direction
         """Who dialled."""
         self.opened_at = opened_at
         """When it was authenticated, in seconds of `trio.current_time()`."""
-        self.protocols: frozenset[str] | None = None
-        """What the peer says it speaks; None until something (identify) has asked it. Streams of
-        these protocols are negotiated lazily."""
+        self.protocols = protocols
+        """What the peer says it speaks, or said when we last met; None if nothing (identify) has
+        ever asked it. Streams of these protocols are negotiated lazily."""
         self.announced = trio.Event()
         """Set once the connection has passed the connection steps, or has ended."""
         self.ended = trio.Event()
@@ -176,19 +177,20 @@ class Connection:
         if lazy:
             return names[0]
         if lazy is None and self.protocols is not None:
+            if len(names) > 1 and not self.announced.is_set():
+                return None  # it may have changed since we last met
             return next((name for name in names if name in self.protocols), None)
         return None
 
     async def _negotiate(self, raw: MuxedStream, names: Sequence[str]) -> tuple[str, bytes]:
         timeout = self._swarm.limits.negotiation_timeout
         try:
-            with trio.fail_after(timeout):
+            with trio.move_on_after(timeout):
                 return await multistream.dial(raw, names)
-        except trio.TooSlowError:
             raise errors.PeerTimeout(
                 f"no answer to the proposal of {', '.join(names)} within {timeout:g} s",
                 peer=self.peer_id,
-            ) from None
+            )
         except (errors.ProtocolNotSupported, errors.NegotiationError) as error:
             error.peer = self.peer_id
             raise
@@ -200,7 +202,7 @@ class Connection:
         slot: StreamReservation,
         *,
         received: bytes = b"",
-        opening: Opening | None = None,
+        opening: LazyOpening | None = None,
     ) -> Stream:
         """Make a stream of a negotiated one, and keep account of it. For the swarm."""
 

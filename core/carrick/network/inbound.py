@@ -18,7 +18,6 @@ from carrick.network.connection import Connection
 from carrick.network.firewall import LimitedLog, guarded
 from carrick.network.handlers import Handler, Handlers
 from carrick.network.limits import Limits
-from carrick.network.opening import LateAnswer
 from carrick.network.resources import StreamReservation
 from carrick.network.stream import Stream
 from carrick.transports.multistream import Listener
@@ -145,9 +144,9 @@ class InboundStreams:
             slot.negotiated(
                 listener.selected, service=handler.service, per_peer=handler.streams_per_peer
             )
-            answer = LateAnswer(raw, listener.take_output())
-            if not listener.rest:  # the peer may be waiting for it
-                await answer.confirm()
+            answer = listener.take_output()
+            if not raw.send_soon(answer):  # with the first bytes of the handler, if it has some
+                await raw.send_all(answer)
         except (CarrickError, trio.BrokenResourceError) as error:
             if isinstance(error, ResourceLimitExceeded):
                 code = StreamCode.RESOURCE_LIMIT_EXCEEDED
@@ -155,13 +154,7 @@ class InboundStreams:
             peer = connection.peer_id
             self._log.log(logging.DEBUG, "negotiation", peer, "stream of %s: %s", peer, error)
             return None
-        stream = connection.adopt(
-            raw,
-            listener.selected,
-            slot,
-            received=listener.rest,
-            opening=answer if listener.rest else None,
-        )
+        stream = connection.adopt(raw, listener.selected, slot, received=listener.rest)
         return handler, stream
 
     async def _handle(self, handler: Handler, stream: Stream) -> bool:

@@ -1,4 +1,4 @@
-"""Lazy negotiation: the first bytes of a stream ride with the proposal, or its answer.
+"""Lazy negotiation: the first bytes of a stream ride with the proposal.
 
 Saves a round trip where the peer is known to speak the protocol. The answer is still checked, by
 whoever receives first.
@@ -6,7 +6,6 @@ whoever receives first.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
@@ -16,30 +15,32 @@ from carrick.errors import CarrickError, NegotiationError
 from carrick.interfaces import Buffer, MuxedStream
 from carrick.transports.multistream import Dialer
 
-__all__ = ["LateAnswer", "LazyOpening", "Opening"]
+__all__ = ["LazyOpening"]
 
-_JOIN = 64 * 1024  # bytes; above, the negotiation goes in a piece of its own
+_JOIN = 64 * 1024  # bytes; above, the proposal goes in a piece of its own
 _ANSWER_TIMEOUT = 10.0  # s that a closed stream waits for the peer's answer
 _RECEIVE = 4096
 
 
-class Opening(ABC):
-    """The rest of a stream's negotiation: bytes that leave with the first ones of the application.
+class LazyOpening:
+    """From the proposal to the peer's answer.
 
     Args:
         raw: the stream.
-        output: our last bytes of the negotiation.
+        dialer: a lazy one, from which nothing was taken yet.
     """
 
-    __slots__ = ("_flushing", "_output", "_raw")
+    __slots__ = ("_dialer", "_flushing", "_output", "_raw", "_receiving")
 
-    def __init__(self, raw: MuxedStream, output: bytes) -> None:
+    def __init__(self, raw: MuxedStream, dialer: Dialer) -> None:
         self._raw = raw
-        self._output = output
+        self._dialer = dialer
+        self._output = dialer.take_output()
+        self._receiving = False
         self._flushing: trio.Event | None = None
 
     async def send(self, data: Buffer) -> None:
-        """Send `data`, behind the negotiation if that is still here."""
+        """Send `data`, behind the proposal if that is still here."""
         while self._flushing is not None:
             await self._flushing.wait()
         output, self._output = self._output, b""
@@ -56,7 +57,7 @@ class Opening(ABC):
             await self._raw.send_all(data)
 
     async def flush(self) -> None:
-        """Send the negotiation if it is still here."""
+        """Send the proposal if it is still here."""
         while self._flushing is not None:
             await self._flushing.wait()
         if not self._output:
@@ -72,55 +73,12 @@ class Opening(ABC):
             self._flushing.set()
             self._flushing = None
 
-    @abstractmethod
     async def confirm(self) -> bytes:
-        """End the negotiation, before something is received. Returns what came behind it.
+        """Wait for the peer's answer. Returns what came behind it.
 
         Raises:
             ProtocolNotSupported, NegotiationError: the peer does not speak the protocol.
         """
-
-    @abstractmethod
-    async def close(self, spawn: Callable[[Callable[[], Awaitable[None]]], bool]) -> None:
-        """Close the stream.
-
-        Args:
-            spawn: runs a function in a task of the connection; False if the connection has ended.
-        """
-
-
-class LateAnswer(Opening):
-    """The answer to a dialer that does not wait for it: its request came with the proposal."""
-
-    __slots__ = ()
-
-    async def confirm(self) -> bytes:
-        # A lazy dialer may have sent its message and stopped reading: serve it, as go does.
-        with suppress(trio.BusyResourceError, trio.BrokenResourceError):
-            await self.flush()
-        return b""
-
-    async def close(self, spawn: Callable[[Callable[[], Awaitable[None]]], bool]) -> None:
-        await self.confirm()
-        await self._raw.aclose()
-
-
-class LazyOpening(Opening):
-    """From the proposal to the peer's answer.
-
-    Args:
-        dialer: a lazy one, from which nothing was taken yet.
-    """
-
-    __slots__ = ("_dialer", "_receiving")
-
-    def __init__(self, raw: MuxedStream, dialer: Dialer) -> None:
-        super().__init__(raw, dialer.take_output())
-        self._dialer = dialer
-        self._receiving = False
-
-    async def confirm(self) -> bytes:
-        """Wait for the peer's answer."""
         with suppress(trio.BusyResourceError):  # then the sender takes the proposal along
             await self.flush()
         self._receiving = True
@@ -139,6 +97,9 @@ class LazyOpening(Opening):
 
         Without that the answer would meet a closed stream and be answered by a reset, which
         destroys what the peer has not read yet of what we sent.
+
+        Args:
+            spawn: runs a function in a task of the connection; False if the connection has ended.
         """
         try:
             await self.flush()

@@ -16,7 +16,7 @@ from carrick.errors import (
 )
 from carrick.interfaces import Buffer, Direction, MuxedStream
 from carrick.network.codes import StreamCode
-from carrick.network.opening import Opening
+from carrick.network.opening import LazyOpening
 from carrick.network.writer import BufferedWriter
 from carrick.wire import decode_varint, encode_frame, parse_message
 
@@ -63,7 +63,7 @@ class Stream(trio.abc.HalfCloseableStream):
         protocol: str,
         *,
         received: bytes = b"",
-        opening: Opening | None = None,
+        opening: LazyOpening | None = None,
         ended: Callable[[Stream, bool], None],
     ) -> None:
         """
@@ -123,6 +123,14 @@ class Stream(trio.abc.HalfCloseableStream):
         except StreamReset as error:
             error.protocol = self.protocol
             raise
+
+    async def send_last(self, data: Buffer) -> None:
+        """`send_all` and `send_eof` in one."""
+        if self._opening is not None or self._writer is not None or self._closed:
+            await self.send_all(data)
+            await self.send_eof()
+        else:
+            await self._raw.send_all(data, eof=True)
 
     async def wait_send_all_might_not_block(self) -> None:
         if self._closed:
@@ -266,7 +274,7 @@ class Stream(trio.abc.HalfCloseableStream):
             await self._writer.flush()
 
     async def _end_negotiation(self) -> None:
-        """See that the peer speaks our protocol, or tell it that we do."""
+        """See that the peer speaks our protocol."""
         if self._opening is not None:
             try:
                 self._buffer += await self._opening.confirm()

@@ -68,6 +68,8 @@ class Swarm:
             self.limits, on_exhausted=lambda: self._housekeeper.memory_exhausted()
         )
         self.manager = ConnectionManager(self.limits)
+        self.known_protocols: Callable[[PeerId], frozenset[str] | None] = lambda _: None
+        """What a peer said it speaks when we last met, if anything remembers that."""
         self._steps: list[ConnectionStep] = []
         self._handlers = Handlers()
         self._connections = Connections(self.events)
@@ -376,7 +378,14 @@ class Swarm:
         except errors.ResourceLimitExceeded:
             await muxed.aclose(ConnectionCode.RESOURCE_LIMIT_EXCEEDED)
             raise
-        connection = Connection(muxed, direction, reservation, self, opened_at=trio.current_time())
+        connection = Connection(
+            muxed,
+            direction,
+            reservation,
+            self,
+            opened_at=trio.current_time(),
+            protocols=self.known_protocols(peer),
+        )
         self._connections.add(connection)
         self._nursery.start_soon(self._server.carry, connection)
         if len(self._connections) > self.limits.high_water:
