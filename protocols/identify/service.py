@@ -121,7 +121,7 @@ class Identify:
             StreamReset, ConnectionClosed, ResourceLimitExceeded.
         """
         with _deadline(self.options.timeout, connection):
-            stream = await connection.open_stream(ID, lazy=True)
+            stream = await connection.open_stream(ID)
             info, accepted = await self._receive(stream)
             await stream.aclose()
         self._learn(connection, info, accepted, pushed=False)
