@@ -40,11 +40,14 @@ class WebTransportStream(trio.abc.HalfCloseableStream):
             return self._connection.closed_error()
         return StreamReset(error.message, code=from_http3(error.code), remote=error.remote)
 
-    async def send_all(self, data: Buffer) -> None:
+    async def send_all(self, data: Buffer, *, eof: bool = False) -> None:
         try:
-            await self._quic.send_all(data)
+            await self._quic.send_all(data, eof=eof)
         except (StreamReset, ConnectionClosed) as error:
             raise self._translate(error) from None
+
+    def send_soon(self, data: bytes) -> bool:
+        return self._quic.send_soon(data)
 
     async def wait_send_all_might_not_block(self) -> None:
         try:
