@@ -118,7 +118,7 @@ async def test_the_redis_client(redis: tuple[str, int]) -> None:
 
 
 def test_carrick_with_itself() -> None:
-    results = run("--only", "carrick x carrick", "--workers", "2", expect=0)
+    results = run("--only", "carrick x carrick", "--transport", "tcp", "--workers", "2", expect=0)
     assert len(results) == 4
     for result in results.values():
         assert result["status"] == "passed" and result["handshake_ms"]
@@ -126,7 +126,8 @@ def test_carrick_with_itself() -> None:
 
 def test_a_broken_carrick_fails_its_pairs_in_both_roles() -> None:
     only = ["--only", "carrick-broken & carrick (", "--only", "carrick x carrick-broken"]
-    results = run("--command", BROKEN, *only, "--timeout", "5", "--workers", "2", expect=1)
+    words = ["--command", BROKEN, *only, "--transport", "tcp", "--timeout", "5", "--workers", "2"]
+    results = run(*words, expect=1)
     assert len(results) == 8
     for result in results.values():
         assert result["status"] == "failed", result
@@ -142,7 +143,7 @@ def test_a_broken_carrick_fails_its_pairs_in_both_roles() -> None:
     ],
 )
 def test_faults(kind: str, stack: str) -> None:
-    only = f"carrick x carrick & {stack}"
+    only = f"carrick x carrick & tcp, {stack}"
     (result,) = run("--fault", kind, "--only", only, "--timeout", "15", expect=0).values()
     dialer, listener = result["dialer"], result["listener"]
     assert isinstance(dialer, dict) and isinstance(listener, dict)
@@ -154,7 +155,9 @@ def test_faults(kind: str, stack: str) -> None:
 
 def test_who_does_not_notice_a_fault_fails() -> None:
     """A cut behind the last byte that is sent changes nothing."""
-    results = run("--fault", "cut@900000", "--only", "carrick x carrick & noise, yamux", expect=1)
+    results = run(
+        "--fault", "cut@900000", "--only", "carrick x carrick & tcp, noise, yamux", expect=1
+    )
     (result,) = results.values()
     assert result["reason"] == "the dialer did not notice: cut@900000"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
 from carrick.addressing import parse_address
@@ -25,8 +27,9 @@ from carrick.protocols.relay.messages import (
 )
 from carrick.protocols.relay.pb import relay_pb2 as pb
 from carrick.protocols.relay.voucher import DOMAIN, PAYLOAD_TYPE
+from carrick.testing import seeded_key
 
-RELAY, PEER, OTHER = (PrivateKey.generate() for _ in range(3))
+RELAY, PEER, OTHER = (seeded_key(Random(seed)) for seed in range(3))
 ADDRESS = parse_address("/ip4/8.8.8.8/tcp/4001")
 CIRCUIT = f"/p2p/{RELAY.peer_id}/p2p-circuit"
 

@@ -185,6 +185,7 @@ class Dialer:
         self, muxed: MuxedConnection, peer: PeerId | None, reservation: ConnectionReservation
     ) -> Connection:
         try:
+            await trio.lowlevel.checkpoint_if_cancelled()  # the last waiter may have left just now
             if peer is not None and muxed.peer_id != peer:
                 raise PeerIdMismatch(f"{muxed.peer_id} is there instead", peer=peer)
             connection = await self._admit(muxed, reservation, Direction.OUTBOUND)
