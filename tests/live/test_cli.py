@@ -352,6 +352,8 @@ def test_interrupted(tmp_path: Path, node: Node) -> None:
         stderr=subprocess.PIPE,
         text=True,
         env=environment(tmp_path),
+        # Whoever runs the tests in the background of a shell has it ignored, which is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert process.stdout is not None
     assert process.stdout.readline().startswith("pong")
