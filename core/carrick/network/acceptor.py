@@ -113,15 +113,9 @@ class Acceptor:
         Returns:
             False: there was no place for it, and it was refused.
         """
-        try:
-            reservation = await self._place(inbound)
-        except CarrickError as cause:
-            inbound.refuse()
-            self._refused(inbound, cause)
+        reservation = await self._place_or_refuse(inbound)
+        if reservation is None:
             return False
-        except BaseException:
-            inbound.refuse()
-            raise
         await self._upgrade_guarded(inbound, reservation)
         return True
 
@@ -151,20 +145,26 @@ class Acceptor:
                 inbound = await listener.accept()
             except trio.ClosedResourceError:
                 return
-            try:
-                reservation = await self._place(inbound)
-            except CarrickError as cause:
+            reservation = await self._place_or_refuse(inbound)
+            if reservation is None:
+                continue
+            if self._nursery is None:  # stopped meanwhile
                 inbound.refuse()
-                self._refused(inbound, cause)
-            except BaseException:
-                inbound.refuse()
-                raise
-            else:
-                if self._nursery is None:  # stopped meanwhile
-                    inbound.refuse()
-                    reservation.release()
-                    return
-                self._nursery.start_soon(self._upgrade_guarded, inbound, reservation)
+                reservation.release()
+                return
+            self._nursery.start_soon(self._upgrade_guarded, inbound, reservation)
+
+    async def _place_or_refuse(self, inbound: InboundConnection) -> ConnectionReservation | None:
+        """A place for the connection; None if there is none, and it was refused."""
+        try:
+            return await self._place(inbound)
+        except CarrickError as cause:
+            inbound.refuse()
+            self._refused(inbound, cause)
+            return None
+        except BaseException:
+            inbound.refuse()
+            raise
 
     async def _place(self, inbound: InboundConnection) -> ConnectionReservation:
         """A place for the connection; when all pending ones are taken, wait for one."""
