@@ -42,7 +42,8 @@ Observer: TypeAlias = "ipaddress.IPv4Address | ipaddress.IPv6Network"
 @dataclass(slots=True)
 class _Observation:
     protocol: str
-    local: Endpoint
+    ip: IPAddress
+    port: int
     seen: Endpoint
     observer: Observer
     expires: float = math.inf
@@ -139,8 +140,9 @@ class ObservedAddresses:
         if bound is None:
             return []
         voters: dict[Endpoint, set[Observer]] = {}
+        ip, port = _ip(bound), bound[1]
         for each in self._observations.values():
-            if each.protocol == protocol and _is_of(each.local, bound):
+            if each.port == port and each.protocol == protocol and _is_of(each.ip, ip):
                 voters.setdefault(each.seen, set()).add(each.observer)
         # Equal ones in the order in which they were first seen.
         best = sorted(voters, key=lambda seen: -len(voters[seen]))[:MAX_PER_LISTENER]
@@ -172,17 +174,16 @@ def _observation(local: Multiaddr, remote: Multiaddr, seen: Multiaddr) -> _Obser
     there, outside = _endpoint(seen)[1], _public(host_ip(remote))
     if here is None or there is None or outside is None or _endpoint(seen)[0] != protocol:
         return None
-    seen_ip = _public(ipaddress.ip_address(there[0].partition("%")[0]))
-    if seen_ip is None or ipaddress.ip_address(here[0].partition("%")[0]).version != (
-        seen_ip.version
-    ):
+    seen_ip = _public(_ip(there))
+    own_ip = _ip(here)
+    if seen_ip is None or own_ip.version != seen_ip.version:
         return None
     observer: Observer
     if isinstance(outside, ipaddress.IPv4Address):
         observer = outside
     else:
         observer = ipaddress.IPv6Network((outside, 56), strict=False)
-    return _Observation(protocol, here, (str(seen_ip), there[1]), observer)
+    return _Observation(protocol, own_ip, here[1], (str(seen_ip), there[1]), observer)
 
 
 def _public(ip: IPAddress | None) -> IPAddress | None:
@@ -196,15 +197,15 @@ def _endpoint(address: Multiaddr) -> tuple[str, Endpoint | None]:
     return ("tcp", tcp) if tcp is not None else ("udp", ip_endpoint(address, "udp"))
 
 
-def _is_of(local: Endpoint, bound: Endpoint) -> bool:
+def _ip(endpoint: Endpoint) -> IPAddress:
+    return ipaddress.ip_address(endpoint[0].partition("%")[0])
+
+
+def _is_of(local: IPAddress, bound: IPAddress) -> bool:
     """Whether a connection at `local` is one of the socket that is bound to `bound`."""
-    if local[1] != bound[1]:
+    if local.version != bound.version:
         return False
-    here = ipaddress.ip_address(local[0].partition("%")[0])
-    there = ipaddress.ip_address(bound[0].partition("%")[0])
-    if here.version != there.version:
-        return False
-    return here == there or here.is_unspecified or there.is_unspecified
+    return local == bound or local.is_unspecified or bound.is_unspecified
 
 
 def _at(listener: Multiaddr, seen: Endpoint) -> Multiaddr:
