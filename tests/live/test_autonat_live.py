@@ -15,6 +15,7 @@ from carrick.network import Stream
 from carrick.protocols.autonat import AutoNat, AutoNatOptions
 from carrick.protocols.autonat.v1 import messages as v1
 from carrick.protocols.autonat.v2 import messages as v2
+from tests.support.siege import until
 
 NODE = HostBuilder().transports("tcp").listen("/ip4/127.0.0.1/tcp/0")
 QUIC = HostBuilder().transports("quic").listen("/ip4/127.0.0.1/udp/0/quic-v1")
@@ -34,9 +35,7 @@ async def test_reachable(node: HostBuilder) -> None:
 
 
 async def streams_gone(host: Host) -> None:
-    with trio.fail_after(5):
-        while any(connection.stream_count for connection in host.connections):
-            await trio.sleep(0.01)
+    await until(lambda: not any(each.stream_count for each in host.connections))
 
 
 async def test_the_streams_of_a_request_end() -> None:

@@ -10,7 +10,7 @@ import pytest
 import trio
 from multiaddr import Multiaddr
 
-from carrick import Host, HostBuilder, Limits, PrivateKey
+from carrick import Host, HostBuilder, Limits, PrivateKey, defaults
 from carrick.addressing import parse_address
 from carrick.errors import (
     CarrickError,
@@ -26,6 +26,7 @@ from carrick.peerstore import MemoryPeerstore, SqlitePeerstore, Ttl
 from carrick.protocols.identify import Identify
 from carrick.protocols.ping import Ping, PingOptions
 from carrick.transports.memory import MemoryTransport
+from carrick.transports.security.tls import Tls
 from tests.support.plaintext import Plaintext
 from tests.support.swarms import echo, exchange
 from tests.support.transports import MUXERS
@@ -381,3 +382,8 @@ async def test_a_handler_that_takes_relayed_streams() -> None:
         find = host.swarm._handlers.find
         assert find("/relayed/1", limited=True) is not None
         assert find("/direct/1", limited=True) is None
+
+
+def test_a_security_protocol_that_is_made_late_has_its_id() -> None:
+    key = PrivateKey.generate()
+    assert defaults.security_by_name("tls", key, None).id == Tls(key).id

@@ -31,6 +31,7 @@ from carrick.transports.quic.packets import parse_long
 from carrick.transports.quic.tls import Profile
 from carrick.transports.quic.transport import QuicListener
 from tests.support.quic import Attacker, accept_any
+from tests.support.siege import until
 from tests.support.transports import Unlimited
 
 LISTEN = parse_address("/ip4/127.0.0.1/udp/0/quic-v1")
@@ -186,8 +187,7 @@ async def test_retry_under_load() -> None:
             attacker.engine.start(endpoint.local, trio.current_time())
             await attacker.send()
             hanging.append(attacker)
-        while endpoint.half_open_count < RETRY_ABOVE:
-            await trio.sleep(0.01)
+        await until(lambda: endpoint.half_open_count >= RETRY_ABOVE)
         connection = await dial(listener)
         assert connection.backend._retry_count == 1
         connection.abort()
@@ -317,9 +317,7 @@ async def test_many_dials_leave_nothing() -> None:
                 gc.collect()
                 memory.append(process.memory_info().rss)
         endpoint = listener._acceptor.endpoint
-        with trio.fail_after(2):
-            while endpoint.connection_count:
-                await trio.sleep(0.01)
+        await until(lambda: not endpoint.connection_count, within=2)
         assert len(endpoint._connections) == 0 and endpoint.half_open_count == 0
         assert not transport.pool._dialing and not transport.pool._listening
         assert memory[1] - memory[0] < 8 << 20, memory
