@@ -11,7 +11,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from carrick.addressing import transport_name
-from carrick.interfaces import Role
+from carrick.errors import UnsupportedAddress
+from carrick.interfaces import PunchingTransport, Role
 
 if TYPE_CHECKING:
     from multiaddr import Multiaddr
@@ -64,6 +65,18 @@ class LazyTransport:
 
     async def listen(self, address: Multiaddr) -> Listener:
         return await self.made.listen(address)
+
+    def can_punch(self, address: Multiaddr) -> bool:
+        if not self.can_dial(address):
+            return False
+        return isinstance(self.made, PunchingTransport) and self.made.can_punch(address)
+
+    async def punch(
+        self, address: Multiaddr, peer: PeerId | None, *, role: Role, budget: Budget
+    ) -> MuxedConnection:
+        if not isinstance(self.made, PunchingTransport):
+            raise UnsupportedAddress("this transport does not punch", address=address)
+        return await self.made.punch(address, peer, role=role, budget=budget)
 
 
 class LazySecurity:

@@ -76,6 +76,9 @@ class QuicTransport:
             raise PeerTimeout(f"no answer within {CONNECT_TIMEOUT:g} s")
         return connection
 
+    def can_punch(self, address: Multiaddr) -> bool:
+        return self.can_dial(address)
+
     async def punch(
         self, address: Multiaddr, peer: PeerId | None, *, role: Role, budget: Budget
     ) -> QuicConnection:

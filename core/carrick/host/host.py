@@ -14,6 +14,7 @@ from carrick.addressing import parse_address, split_peer, with_peer
 from carrick.errors import CarrickError, LimitedConnection, NoAddresses, PeerTimeout
 from carrick.host.addresses import Announcement, OwnAddresses
 from carrick.host.bookkeeping import Bookkeeper
+from carrick.host.nat import UNKNOWN_NAT, Nat, NatChanged
 from carrick.host.observed import ObservedAddresses
 from carrick.host.reachability import OwnAddressesChanged
 from carrick.identity import PeerId, PrivateKey
@@ -28,7 +29,8 @@ from carrick.network import (
 )
 
 if TYPE_CHECKING:
-    from carrick.host.service import OwnAddressSource, Service
+    from carrick.host.service import OwnAddressSource, PunchAddressSource, Service
+    from carrick.host.strategies import Strategy
     from carrick.peerstore import Peerstore
     from carrick.transports.bytestream import Upgrader
 
@@ -51,6 +53,8 @@ class Host:
         peerstore: what is known of peers.
         own_addresses: what we tell whom of our addresses.
         observed: where others see us.
+        nat: what is known of the NAT that we are behind.
+        strategies: how peers are reached, by name.
         rng: the host's randomness, for anything but keys.
         upgrader: what secures and multiplexes byte streams, for transports that services add.
     """
@@ -78,6 +82,9 @@ class Host:
         )
         self.rng = rng
         self.observed = observed or ObservedAddresses()
+        self.nat = UNKNOWN_NAT
+        self.strategies: dict[str, Strategy] = {}
+        self._punch_addresses: list[PunchAddressSource] = []
         self._detached_swarm = detached_swarm
         self.upgrader = upgrader
         self._services = tuple(services)
@@ -253,6 +260,25 @@ class Host:
     def add_own_addresses(self, source: OwnAddressSource) -> None:
         """Advertise what `source` gives, besides the listen addresses."""
         self.own_addresses.add_source(source)
+
+    def add_strategy(self, strategy: Strategy) -> None:
+        """Reach peers by `strategy` too; it takes the place of one of its name."""
+        self.strategies[strategy.name] = strategy
+
+    def add_punch_addresses(self, source: PunchAddressSource) -> None:
+        """Ask `source`, right before each hole punch, where our next packets will come from, as
+        far as that can be foretold."""
+        self._punch_addresses.append(source)
+
+    async def punch_addresses(self) -> list[Multiaddr]:
+        """What those sources say now; without `/p2p/`."""
+        return [each for source in self._punch_addresses for each in await source()]
+
+    def note_nat(self, nat: Nat) -> None:
+        """Something was found out about our NAT."""
+        if nat != self.nat:
+            self.nat = nat
+            self.events.publish(NatChanged(nat))
 
     def observe(self, connection: Connection, address: Multiaddr) -> None:
         """The peer of `connection` says that it sees us at `address`, which has no `/p2p/`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import trio
@@ -13,10 +13,13 @@ if TYPE_CHECKING:
 
     from carrick.host.host import Host
 
-__all__ = ["OwnAddressSource", "Service"]
+__all__ = ["OwnAddressSource", "PunchAddressSource", "Service"]
 
 OwnAddressSource: TypeAlias = "Callable[[], Iterable[Multiaddr]]"
 """Addresses of ours that are not listen addresses: observed, mapped, relayed."""
+
+PunchAddressSource: TypeAlias = "Callable[[], Awaitable[Iterable[Multiaddr]]]"
+"""Where the packets of a hole punch will come from, foretold at the last moment."""
 
 
 class Service(Protocol):

@@ -19,6 +19,7 @@ from carrick.interfaces.connections import (
     Listener,
     MuxedConnection,
     MuxedStream,
+    PunchingTransport,
     Transport,
 )
 from carrick.interfaces.muxers import Budget, Muxer, MuxerStream
@@ -47,6 +48,7 @@ __all__ = [
     "MuxedStream",
     "Muxer",
     "MuxerStream",
+    "PunchingTransport",
     "Records",
     "Role",
     "Security",

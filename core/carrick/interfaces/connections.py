@@ -13,7 +13,14 @@ if TYPE_CHECKING:
     from carrick.errors import ConnectionClosed
     from carrick.identity import PeerId, PublicKey
 
-__all__ = ["InboundConnection", "Listener", "MuxedConnection", "MuxedStream", "Transport"]
+__all__ = [
+    "InboundConnection",
+    "Listener",
+    "MuxedConnection",
+    "MuxedStream",
+    "PunchingTransport",
+    "Transport",
+]
 
 
 class MuxedStream(Protocol):
@@ -162,3 +169,27 @@ class Transport(Protocol):
 
     async def listen(self, address: Multiaddr) -> Listener:
         """Raises: ListenError (port in use, no such interface, no right to), UnsupportedAddress."""
+
+
+@runtime_checkable
+class PunchingTransport(Transport, Protocol):
+    """A transport that can also meet a peer between their two NATs."""
+
+    def can_punch(self, address: Multiaddr) -> bool: ...
+
+    async def punch(
+        self, address: Multiaddr, peer: PeerId | None, *, role: Role, budget: Budget
+    ) -> MuxedConnection:
+        """Open a hole in our NAT towards `address`, and connect through it.
+
+        Both peers call this at the same moment, in opposite roles. Meanwhile whatever arrives from
+        the IP address of `address`, from any port, belongs to the punch and not to the listener.
+        The caller may set a deadline; cancelling leaves nothing behind.
+
+        Args:
+            address: where the peer was seen, without the `/p2p/…` part.
+            role: whether we are the client or the server in all that follows.
+
+        Raises:
+            CarrickError: nothing came of it.
+        """

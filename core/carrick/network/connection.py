@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import trio
 
 from carrick import errors
-from carrick.addressing import transport_name
+from carrick.addressing import is_relayed, transport_name
 from carrick.interfaces import Direction, MuxedConnection, MuxedStream
 from carrick.network.codes import StreamCode
 from carrick.network.events import EventBus, StreamClosed, StreamOpened
@@ -63,6 +63,8 @@ class Connection:
         """Why we closed it, if we did."""
         self.muxed = muxed
         self.reservation = reservation
+        self.is_relayed = is_relayed(muxed.remote_address)
+        """Another peer carries it, with limits or without."""
         self._swarm = swarm
         self._streams: set[Stream] = set()
         self._at_end: list[Callable[[Connection], None]] = []

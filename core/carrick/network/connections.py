@@ -67,14 +67,20 @@ class Connections:
         return tuple(each for connections in lists for each in connections if not each.closed)
 
     def best(self, peer: PeerId) -> Connection | None:
-        """The connection to open a stream on: not limited, then the most streams, then the newest.
+        """The connection to open a stream on: direct rather than relayed, not limited rather than
+        limited, then the one with the most streams, then the newest.
 
         As go-libp2p's `bestConnToPeer`. When two peers dial each other at once both connections
         stay, as in go, and this settles on one.
         """
         return max(
             self.of(peer),
-            key=lambda each: (not each.is_limited, each.stream_count, each.opened_at),
+            key=lambda each: (
+                not each.is_relayed,
+                not each.is_limited,
+                each.stream_count,
+                each.opened_at,
+            ),
             default=None,
         )
 

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING
 import trio
 
 from carrick import errors
-from carrick.interfaces import Direction, InboundConnection, MuxedConnection, Transport
+from carrick.interfaces import (
+    Direction,
+    InboundConnection,
+    MuxedConnection,
+    Role,
+    Transport,
+)
 from carrick.network.acceptor import Acceptor
 from carrick.network.codes import ConnectionCode
 from carrick.network.connection import Connection
@@ -329,6 +335,35 @@ class Swarm:
                 # It had ended, and we learned of it only now.
                 connection = await self._connection_for(peer, addresses, allow_limited)
                 return await connection.open_stream(protocols, lazy=lazy)
+
+    async def punch(
+        self, peer: PeerId, addresses: Sequence[Multiaddr], *, role: Role
+    ) -> Connection:
+        """Meet `peer` between two NATs: punch at all of `addresses` at once, and take the first
+        connection. The peer must do the same at this moment, in the other role.
+
+        The caller sets a deadline.
+
+        Raises:
+            DialError: with one cause per address.
+        """
+        causes: list[tuple[object, BaseException]] = []
+        found: list[Connection] = []
+        async with trio.open_nursery() as nursery:
+
+            async def attempt(address: Multiaddr) -> None:
+                try:
+                    found.append(await self.dialer.punch(peer, address, role=role))
+                except errors.CarrickError as error:
+                    causes.append((address, error))
+                else:
+                    nursery.cancel_scope.cancel()
+
+            for address in addresses:
+                nursery.start_soon(attempt, address)
+        if found:
+            return found[0]
+        raise errors.DialError("nobody was met", peer=peer, causes=causes)
 
     async def disconnect(self, peer: PeerId, code: int = 0) -> None:
         """Close all connections with `peer`."""

@@ -19,7 +19,13 @@ from carrick.errors import (
     PeerTimeout,
     UnsupportedAddress,
 )
-from carrick.interfaces import Direction, MuxedConnection, Role, Transport
+from carrick.interfaces import (
+    Direction,
+    MuxedConnection,
+    PunchingTransport,
+    Role,
+    Transport,
+)
 from carrick.network.connection import Connection
 from carrick.network.dial.backoff import Backoff
 from carrick.network.dial.black_hole import BlackHoleDetector
@@ -172,6 +178,28 @@ class Dialer:
                 self._places.release()
         if connection is None and trio.current_time() >= scope.deadline:
             raise PeerTimeout(f"no answer within {timeout:g} s")
+        return connection
+
+    async def punch(self, peer: PeerId, address: Multiaddr, *, role: Role) -> Connection:
+        """Meet `peer` between two NATs, at exactly one address. The caller sets a deadline.
+
+        Raises:
+            CarrickError: nothing came of it.
+        """
+        transport = next((each for each in self.transports if _punches(each, address)), None)
+        if transport is None:
+            raise UnsupportedAddress("no transport punches at this address", address=address)
+        if not self.gater.allow_dial(peer, address):
+            raise ConnectionGated("the connection gater refused the address", address=address)
+        assert isinstance(transport, PunchingTransport)
+        connection: Connection | None = None
+        reservation = self._resources.open_connection(Direction.OUTBOUND)  # both sides dial
+        try:
+            muxed = await transport.punch(address, peer, role=role, budget=reservation.budget)
+            connection = await self._take(muxed, peer, reservation)
+        finally:
+            if connection is None:
+                reservation.release()
         return connection
 
     async def _acquire_place(self) -> None:
@@ -363,3 +391,7 @@ class _PeerDial:
             self._connection = self._connection or connection
 
         await guarded(dial, failed=failed)
+
+
+def _punches(transport: Transport, address: Multiaddr) -> bool:
+    return isinstance(transport, PunchingTransport) and transport.can_punch(address)
