@@ -1,0 +1,188 @@
+"""Messages of the DHT. No I/O.
+
+On the wire: protobuf, each message behind its length as a varint. Requests and answers have one
+form. Source: libp2p/specs, kad-dht/README.md, "RPC messages".
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TypeAlias
+
+from carrick.addressing import Multiaddr, address_from_bytes
+from carrick.errors import IdentityError, InvalidAddress, ProtocolError
+from carrick.identity import PeerId
+from carrick.interfaces import Buffer
+from carrick.protocols.kademlia.pb import kad_pb2 as pb
+from carrick.wire import parse_message
+
+__all__ = [
+    "MAX_MESSAGE",
+    "MAX_PROVIDER_KEY",
+    "Message",
+    "MessageType",
+    "PeerInfo",
+    "Reachable",
+    "Record",
+    "decode",
+]
+
+MAX_MESSAGE = 1 << 20  # bytes that are read; go reads 4 MiB, rust 16 KiB
+MAX_PROVIDER_KEY = 80  # bytes (go-libp2p-kad-dht, handlers.go)
+MAX_PEERS = 40  # of a kind in one message that are used: 2 k
+MAX_ADDRESSES = 64  # of one peer that are used
+
+
+class MessageType(enum.IntEnum):
+    """What is asked. The answer has the type of its request."""
+
+    PUT_VALUE = 0
+    GET_VALUE = 1
+    ADD_PROVIDER = 2
+    GET_PROVIDERS = 3
+    FIND_NODE = 4
+    PING = 5
+
+
+class Reachable(enum.IntEnum):
+    """What the sender of a message knows about reaching a peer."""
+
+    NOT_CONNECTED = 0
+    CONNECTED = 1
+    CAN_CONNECT = 2
+    CANNOT_CONNECT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class PeerInfo:
+    """A peer, and where it is said to be.
+
+    Attributes:
+        encoded: its addresses as multiaddr bytes, as they came.
+        connection: a number of `Reachable`, or one that nobody has defined.
+    """
+
+    id: PeerId
+    encoded: tuple[bytes, ...] = ()
+    connection: int = Reachable.NOT_CONNECTED
+
+    @classmethod
+    def of(
+        cls,
+        id: PeerId,
+        addresses: Iterable[Multiaddr],
+        connection: Reachable = Reachable.NOT_CONNECTED,
+    ) -> PeerInfo:
+        return cls(id, tuple(each.to_bytes() for each in addresses), connection)
+
+    @property
+    def addresses(self) -> list[Multiaddr]:
+        """Those of its addresses that are valid."""
+        found: list[Multiaddr] = []
+        for encoded in self.encoded:
+            try:
+                found.append(address_from_bytes(encoded))
+            except InvalidAddress:
+                continue
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A value in the DHT.
+
+    Attributes:
+        received: when whoever sent it had received it; None if it does not say.
+    """
+
+    key: bytes
+    value: bytes
+    received: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A request or an answer.
+
+    Attributes:
+        key: a record's key, a multihash, or a peer id's bytes.
+        closer: peers that are closer to the key.
+        providers: peers that provide what the key names.
+    """
+
+    type: MessageType
+    key: bytes = b""
+    record: Record | None = None
+    closer: tuple[PeerInfo, ...] = ()
+    providers: tuple[PeerInfo, ...] = ()
+
+    def encode(self) -> bytes:
+        message = pb.Message(type=self.type, key=self.key)
+        if (record := self.record) is not None:
+            message.record.key, message.record.value = record.key, record.value
+            if record.received is not None:
+                message.record.timeReceived = _rfc3339(record.received)
+        for peers, field in (
+            (self.closer, message.closerPeers),
+            (self.providers, message.providerPeers),
+        ):
+            for peer in peers:
+                field.add(id=peer.id.to_bytes(), addrs=peer.encoded, connection=peer.connection)
+        return message.SerializeToString()
+
+
+_Peers: TypeAlias = Iterable[pb.Peer]
+
+
+def decode(data: Buffer) -> Message:
+    """
+    Peers whose id is no peer id are left out, and so is what is beyond `MAX_PEERS` peers of a kind
+    and `MAX_ADDRESSES` addresses of one.
+
+    Raises:
+        ProtocolError: malformed, of no known type, or a record for another key than the message's.
+    """
+    message = parse_message(pb.Message, data)
+    try:
+        type = MessageType(message.type)
+    except ValueError:
+        raise ProtocolError(f"a DHT message of type {message.type}") from None
+    record = None
+    if message.HasField("record"):
+        record = Record(
+            message.record.key, message.record.value, _datetime(message.record.timeReceived)
+        )
+        if record.key != message.key:
+            raise ProtocolError("a DHT record for another key than the message's")
+    return Message(
+        type, message.key, record, _peers(message.closerPeers), _peers(message.providerPeers)
+    )
+
+
+def _peers(peers: _Peers) -> tuple[PeerInfo, ...]:
+    found: list[PeerInfo] = []
+    for peer in peers:
+        if len(found) >= MAX_PEERS:
+            break
+        try:
+            id = PeerId(peer.id)
+        except IdentityError:
+            continue
+        found.append(PeerInfo(id, tuple(peer.addrs[:MAX_ADDRESSES]), peer.connection))
+    return tuple(found)
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _datetime(text: str) -> datetime | None:
+    """None for what is no RFC 3339 time: nothing hangs on it."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo is not None else None
