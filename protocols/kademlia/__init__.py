@@ -1,0 +1,57 @@
+"""The Kademlia DHT (`/ipfs/kad/1.0.0`): finds peers, values, and who provides what."""
+
+from __future__ import annotations
+
+from carrick.protocols.kademlia.dht import QUORUM, Dht, Neighbours
+from carrick.protocols.kademlia.errors import InvalidRecord, NotFound, NothingStored
+from carrick.protocols.kademlia.interfaces import (
+    Messenger,
+    ProviderStore,
+    RecordStore,
+    Validator,
+)
+from carrick.protocols.kademlia.messages import (
+    Message,
+    MessageType,
+    PeerInfo,
+    Reachable,
+    Record,
+)
+from carrick.protocols.kademlia.network import LAN, WAN, NetworkSettings
+from carrick.protocols.kademlia.scope import Scope
+from carrick.protocols.kademlia.service import Kademlia, KademliaOptions, Mode
+from carrick.protocols.kademlia.stores import MemoryProviders, MemoryRecords
+from carrick.protocols.kademlia.tracing import Hop, HopKind, Watch
+from carrick.protocols.kademlia.validation import PublicKeyValidator, Validators
+
+__all__ = [
+    "LAN",
+    "QUORUM",
+    "WAN",
+    "Dht",
+    "Hop",
+    "HopKind",
+    "InvalidRecord",
+    "Kademlia",
+    "KademliaOptions",
+    "MemoryProviders",
+    "MemoryRecords",
+    "Message",
+    "MessageType",
+    "Messenger",
+    "Mode",
+    "Neighbours",
+    "NetworkSettings",
+    "NotFound",
+    "NothingStored",
+    "PeerInfo",
+    "ProviderStore",
+    "PublicKeyValidator",
+    "Reachable",
+    "Record",
+    "RecordStore",
+    "Scope",
+    "Validator",
+    "Validators",
+    "Watch",
+]

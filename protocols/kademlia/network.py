@@ -1,0 +1,202 @@
+"""One DHT on a host: its table is fed by the host's connections, its requests are served."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import trio
+
+from carrick.addressing import Multiaddr
+from carrick.errors import ProtocolError
+from carrick.host import Host
+from carrick.identity import PeerId
+from carrick.network import Stream
+from carrick.protocols.identify import PeerIdentified, PeerUpdated
+from carrick.protocols.kademlia.dht import Dht
+from carrick.protocols.kademlia.interfaces import ProviderStore, RecordStore
+from carrick.protocols.kademlia.keyspace import peer_key
+from carrick.protocols.kademlia.lookup import ALPHA, K
+from carrick.protocols.kademlia.messages import MAX_MESSAGE, PeerInfo, Reachable, decode
+from carrick.protocols.kademlia.messenger import StreamMessenger
+from carrick.protocols.kademlia.responder import Responder
+from carrick.protocols.kademlia.scope import Scope, networks
+from carrick.protocols.kademlia.table import (
+    MAX_PER_GROUP,
+    MAX_PER_GROUP_AND_BUCKET,
+    RoutingTable,
+)
+from carrick.protocols.kademlia.upkeep import REFRESH, Upkeep
+from carrick.protocols.kademlia.validation import Validators
+
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus
+
+__all__ = ["LAN", "WAN", "DhtNetwork", "NetworkSettings"]
+
+_STREAM_IDLE = 60.0  # s that a peer's stream may be silent (go-libp2p-kad-dht, dht_net.go)
+_STREAMS_PER_PEER = 64
+_HEARD_OF = 120.0  # s that addresses are believed that others name (go, TempAddrTTL)
+_MAX_ADDRESSES = 16  # of a peer that are told
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSettings:
+    """Which DHT.
+
+    Attributes:
+        protocol: its protocol id.
+        scope: the addresses that its peers have.
+        max_per_group: contacts in the table of one IPv4 /16 or IPv6 /32; None: as many as come.
+        max_per_group_and_bucket: the same in one bucket.
+        k: how many peers keep a record, and fit into a bucket.
+        alpha: how many are asked at once.
+        paths: disjoint paths of a lookup.
+        refresh: seconds between two looks after the table.
+    """
+
+    protocol: str
+    scope: Scope
+    max_per_group: int | None = MAX_PER_GROUP
+    max_per_group_and_bucket: int | None = MAX_PER_GROUP_AND_BUCKET
+    k: int = K
+    alpha: int = ALPHA
+    paths: int = 1
+    refresh: float = REFRESH
+
+
+WAN = NetworkSettings("/ipfs/kad/1.0.0", Scope.WAN)
+LAN = NetworkSettings("/ipfs/lan/kad/1.0.0", Scope.LAN, None, None)
+
+
+class DhtNetwork:
+    """One DHT on a host.
+
+    Attributes:
+        dht: what asks it.
+        messenger: carries its requests.
+        serving: whether we answer others, and are in their tables.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        settings: NetworkSettings,
+        records: RecordStore,
+        providers: ProviderStore,
+        validators: Validators,
+        *,
+        reconnect: Callable[[], Awaitable[int]],
+        clock: Callable[[], float],
+    ) -> None:
+        self.settings = settings
+        self.serving = False
+        self._host = host
+        self._clock = clock
+        table = RoutingTable(
+            peer_key(host.id),
+            k=settings.k,
+            max_per_group=settings.max_per_group,
+            max_per_group_and_bucket=settings.max_per_group_and_bucket,
+        )
+        self.messenger = StreamMessenger(host.swarm, settings.protocol)
+        self.dht = Dht(
+            host.id,
+            table,
+            self.messenger,
+            records,
+            providers,
+            validators,
+            describe=self.describe,
+            learned=self._learned,
+            met=self._met,
+            lost=table.failed,
+            k=settings.k,
+            alpha=settings.alpha,
+            paths=settings.paths,
+            clock=clock,
+        )
+        self.upkeep = Upkeep(self.dht, host.rng, reconnect, interval=settings.refresh)
+        self._responder = Responder(host.id, table, records, providers, validators, self.describe)
+
+    async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep the table, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self.messenger.run)
+            await nursery.start(self.upkeep.run)
+            await nursery.start(self._watch_peers)
+            for connection in self._host.connections:
+                if self.settings.protocol in (connection.protocols or ()):
+                    self.upkeep.offer(connection.peer_id)
+            task_status.started()
+
+    # --- serving ----------------------------------------------------------------------------------
+
+    def serve(self, on: bool) -> None:
+        """Answer others, or do so no longer. Identify tells them."""
+        if on == self.serving:
+            return
+        self.serving = on
+        if on:
+            self._host.swarm.handle(
+                self.settings.protocol, self._answer, streams_per_peer=_STREAMS_PER_PEER
+            )
+        else:
+            self._host.swarm.unhandle(self.settings.protocol)
+
+    async def _answer(self, stream: Stream) -> None:
+        """Requests, one after the other, until the peer ends the stream or is silent."""
+        if not self._may_take_part(stream.connection.remote_address):
+            raise ProtocolError("that peer is not of this network", peer=stream.peer_id)
+        with trio.move_on_after(_STREAM_IDLE) as silence:
+            async for frame in stream.frames(MAX_MESSAGE):
+                answer = self._responder.answer(stream.peer_id, decode(frame), self._clock())
+                if answer is not None:
+                    await stream.write_frame(answer.encode())
+                silence.deadline = trio.current_time() + _STREAM_IDLE
+
+    # --- peers ------------------------------------------------------------------------------------
+
+    def describe(self, peer: PeerId) -> PeerInfo:
+        """The addresses of a peer, or our own, as far as they are of this network."""
+        admits = self.settings.scope.admits
+        if peer == self._host.id:
+            own = self._host.own_addresses.all()
+            return PeerInfo.of(peer, [each for each in own if admits(each)][:_MAX_ADDRESSES])
+        known = self._host.peerstore.addresses(peer)
+        connected = self._host.swarm.connection(peer) is not None
+        state = Reachable.CONNECTED if connected else Reachable.NOT_CONNECTED
+        return PeerInfo.of(peer, [each for each in known if admits(each)][:_MAX_ADDRESSES], state)
+
+    def _learned(self, peer: PeerInfo) -> None:
+        if peer.id != self._host.id:
+            addresses = [each for each in peer.addresses if self.settings.scope.admits(each)]
+            self._host.peerstore.add_addresses(peer.id, addresses, _HEARD_OF)
+
+    def _met(self, peer: PeerId) -> None:
+        connection = self._host.swarm.connection(peer)
+        if connection is not None and self._may_take_part(connection.remote_address):
+            groups = networks([connection.remote_address])
+            self.dht.table.answered(peer, groups, trio.current_time())
+
+    def _may_take_part(self, address: Multiaddr) -> bool:
+        return self.settings.scope.admits(address)
+
+    async def _watch_peers(
+        self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        with self._host.events.subscribe(PeerIdentified, PeerUpdated) as events:
+            task_status.started()
+            async for event in events:
+                if isinstance(event, PeerIdentified | PeerUpdated) and event.info.protocols:
+                    self._judge(event)
+
+    def _judge(self, event: PeerIdentified | PeerUpdated) -> None:
+        """A peer said what it speaks: servers are looked at, others leave the table."""
+        connection = event.connection
+        peer = connection.peer_id
+        if self.settings.protocol not in event.info.protocols:
+            self.dht.table.remove(peer)
+        elif not connection.is_relayed and self._may_take_part(connection.remote_address):
+            self.upkeep.offer(peer)

@@ -1,0 +1,277 @@
+"""The DHT of a host: the internet's and the local network's, or one alone."""
+
+from __future__ import annotations
+
+import enum
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+import trio
+
+from carrick.addressing import Multiaddr
+from carrick.errors import CarrickError
+from carrick.host import Host, Reachability, ReachabilityChanged
+from carrick.host.host import Target
+from carrick.identity import PeerId
+from carrick.protocols.kademlia.dht import QUORUM, Dht, Neighbours
+from carrick.protocols.kademlia.errors import NotFound
+from carrick.protocols.kademlia.interfaces import ProviderStore, RecordStore, Validator
+from carrick.protocols.kademlia.messages import PeerInfo
+from carrick.protocols.kademlia.network import LAN, WAN, DhtNetwork, NetworkSettings
+from carrick.protocols.kademlia.scope import Scope
+from carrick.protocols.kademlia.stores import MemoryProviders, MemoryRecords
+from carrick.protocols.kademlia.tracing import Watch
+from carrick.protocols.kademlia.validation import PublicKeyValidator, Validators
+
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus
+
+__all__ = ["Kademlia", "KademliaOptions", "Mode"]
+
+_log = logging.getLogger("carrick.kademlia")
+
+R = TypeVar("R")
+
+
+class Mode(enum.Enum):
+    """Whether we answer others, and are in their tables.
+
+    Attributes:
+        AUTO: as soon as strangers reach us, as `ReachabilityChanged` says.
+    """
+
+    AUTO = "auto"
+    CLIENT = "client"
+    SERVER = "server"
+
+
+def _default_validators() -> Mapping[str, Validator]:
+    return {"pk": PublicKeyValidator()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class KademliaOptions:
+    """
+    Attributes:
+        networks: the DHTs to take part in.
+        mode: on the internet; in a local network everybody is a server but in CLIENT mode.
+        bootstrap: peers to begin with.
+        validators: by namespace; others are refused.
+        records, providers: make the store of each network.
+        clock: the UNIX time.
+    """
+
+    networks: Sequence[NetworkSettings] = (WAN, LAN)
+    mode: Mode = Mode.AUTO
+    bootstrap: Sequence[Target] = ()
+    validators: Mapping[str, Validator] = field(default_factory=_default_validators)
+    records: Callable[[], RecordStore] = MemoryRecords
+    providers: Callable[[], ProviderStore] = MemoryProviders
+    clock: Callable[[], float] = time.time
+
+    @classmethod
+    def local(cls, protocol: str = WAN.protocol, **changes: object) -> KademliaOptions:
+        """One DHT for all addresses, without limits for peers of one network: for tests, and for
+        networks on one machine."""
+        settings = NetworkSettings(protocol, Scope.ANY, None, None)
+        return cls(networks=(settings,), **changes)  # type: ignore[arg-type]
+
+
+class Kademlia:
+    """A Kademlia DHT: finds peers by their id, stores values, and knows who provides what.
+
+    What it finds of peers feeds `host.connect(peer_id)`.
+    """
+
+    def __init__(self, options: KademliaOptions | None = None) -> None:
+        self.options = options or KademliaOptions()
+        self.networks: tuple[DhtNetwork, ...] = ()
+        self._host: Host
+
+    async def run(
+        self, host: Host, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Take part, until cancelled."""
+        self._host = host
+        options = self.options
+        validators = Validators(options.validators)
+        self.networks = tuple(
+            DhtNetwork(
+                host,
+                settings,
+                options.records(),
+                options.providers(),
+                validators,
+                reconnect=self._reconnect,
+                clock=options.clock,
+            )
+            for settings in options.networks
+        )
+        self._serve(public=False)
+        host.add_address_source(self._find_addresses)
+        async with trio.open_nursery() as nursery:
+            for network in self.networks:
+                await nursery.start(network.run)
+            if options.mode is Mode.AUTO:
+                await nursery.start(self._follow_reachability)
+            task_status.started()
+
+    @property
+    def serving(self) -> bool:
+        """Whether we answer others on any of the networks but the local one."""
+        wide = [each for each in self.networks if each.settings.scope is not Scope.LAN]
+        return any(each.serving for each in wide)
+
+    async def wait_bootstrapped(self) -> None:
+        """Wait until a lookup has found somebody, in one of the networks."""
+        async with trio.open_nursery() as nursery:
+
+            async def wait(network: DhtNetwork) -> None:
+                await network.upkeep.bootstrapped.wait()
+                nursery.cancel_scope.cancel()
+
+            for network in self.networks:
+                nursery.start_soon(wait, network)
+
+    # --- what people ask --------------------------------------------------------------------------
+
+    async def closest_peers(self, key: bytes, *, watch: Watch | None = None) -> Neighbours:
+        """The k peers nearest to `key`: those of the first network that has any."""
+        for network in self.networks:
+            found = await network.dht.closest_peers(key, watch=watch)
+            if found.closest:
+                break
+        return found
+
+    async def find_peer(self, peer: PeerId, *, watch: Watch | None = None) -> PeerInfo:
+        """Where `peer` is.
+
+        Raises:
+            NotFound: nobody who was asked knows.
+        """
+        found = await self._everywhere(lambda dht: dht.find_peer(peer, watch=watch))
+        encoded = dict.fromkeys(each for info in found for each in info.encoded)
+        return PeerInfo(peer, tuple(encoded))
+
+    async def get_value(
+        self, key: bytes, *, quorum: int = QUORUM, watch: Watch | None = None
+    ) -> bytes:
+        """The best value under `key`.
+
+        Args:
+            quorum: so many answers with a value are enough; 0 asks all of the nearest.
+
+        Raises:
+            InvalidRecord: no validator is in charge of such keys.
+            NotFound: nobody who was asked has a valid value.
+        """
+        values = await self._everywhere(lambda dht: dht.get_value(key, quorum=quorum, watch=watch))
+        return values[Validators(self.options.validators).best(key, values)]
+
+    async def put_value(self, key: bytes, value: bytes, *, watch: Watch | None = None) -> int:
+        """Store a value at the peers nearest to `key`; returns how many took it.
+
+        Raises:
+            InvalidRecord: it is not valid, or older than what we have.
+            NothingStored: nobody took it.
+        """
+        return sum(await self._everywhere(lambda dht: dht.put_value(key, value, watch=watch)))
+
+    async def provide(self, key: bytes, *, watch: Watch | None = None) -> int:
+        """Tell the peers nearest to `key`, the multihash of some content, that we have it; returns
+        how many took it.
+
+        Raises:
+            NothingStored: nobody took it.
+        """
+        return sum(await self._everywhere(lambda dht: dht.provide(key, watch=watch)))
+
+    async def find_providers(
+        self,
+        key: bytes,
+        *,
+        count: int = 20,
+        watch: Watch | None = None,
+        found: Callable[[PeerInfo], object] | None = None,
+    ) -> list[PeerInfo]:
+        """Peers that provide `key`.
+
+        Args:
+            count: so many are enough; 0 asks all of the nearest.
+            found: told of each as it is found.
+        """
+        lists = await self._everywhere(
+            lambda dht: dht.find_providers(key, count=count, watch=watch, found=found)
+        )
+        return list({each.id: each for providers in lists for each in providers}.values())
+
+    async def _everywhere(self, act: Callable[[Dht], Awaitable[R]]) -> list[R]:
+        """What came of `act` in each network where it worked; raises as the first if it nowhere
+        did."""
+        results: dict[int, R] = {}
+        errors: dict[int, CarrickError] = {}
+
+        async def one(index: int, network: DhtNetwork) -> None:
+            try:
+                results[index] = await act(network.dht)
+            except CarrickError as error:
+                errors[index] = error
+
+        async with trio.open_nursery() as nursery:
+            for index, network in enumerate(self.networks):
+                nursery.start_soon(one, index, network)
+        if not results and errors:
+            raise errors[min(errors)]
+        return [results[index] for index in sorted(results)]
+
+    # --- in the background ------------------------------------------------------------------------
+
+    def _serve(self, *, public: bool) -> None:
+        mode = self.options.mode
+        for network in self.networks:
+            local = network.settings.scope is Scope.LAN
+            serve = mode is Mode.SERVER or (mode is Mode.AUTO and (local or public))
+            network.serve(serve)
+
+    async def _follow_reachability(
+        self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        with self._host.events.subscribe(ReachabilityChanged) as events:
+            task_status.started()
+            async for event in events:
+                self._serve(public=event.reachability is Reachability.PUBLIC)
+
+    async def _find_addresses(self, peer: PeerId) -> list[Multiaddr]:
+        """For `host.connect`; not for the DHT's own dials, which would go round in circles."""
+        if any(network.messenger.is_reaching(peer) for network in self.networks):
+            return []
+        if not any(len(network.dht.table) for network in self.networks):
+            return []
+        try:
+            return (await self.find_peer(peer)).addresses
+        except NotFound:
+            return []
+
+    async def _reconnect(self) -> int:
+        """Connect to the bootstrap peers; those that serve offer themselves by identify."""
+        reached = 0
+
+        async def one(target: Target) -> None:
+            nonlocal reached
+            try:
+                connection = await self._host.connect(target)
+            except CarrickError as error:
+                _log.info("bootstrap peer %s: %s", target, error)
+                return
+            reached += 1
+            for network in self.networks:
+                if network.settings.protocol in (connection.protocols or ()):
+                    network.upkeep.offer(connection.peer_id)
+
+        async with trio.open_nursery() as nursery:
+            for target in self.options.bootstrap:
+                nursery.start_soon(one, target)
+        return reached

@@ -1,0 +1,155 @@
+"""Keeps the routing table of one DHT full of peers that live."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
+
+import trio
+
+from carrick.identity import PeerId
+from carrick.protocols.kademlia.dht import Dht
+from carrick.protocols.kademlia.keyspace import MAX_AIMED, key_sharing, peer_key
+from carrick.protocols.kademlia.messages import Message, MessageType
+from carrick.protocols.kademlia.walking import FAILURES
+
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus
+
+__all__ = ["Upkeep"]
+
+_log = logging.getLogger("carrick.kademlia")
+
+REFRESH = 600.0  # s between lookups through a bucket (kad-dht/README.md, "Bootstrap process")
+QUERY_TIMEOUT = 60.0  # s for each of them
+RETRY = (5.0, 300.0)  # s to the next attempt to reach bootstrap peers, at first and at most
+_SOON = 1.0  # s; a refresh waits for more peers to come
+_CHECKS = 8  # peers looked at at once
+_MAX_WAITING = 256  # peers to be looked at
+_FEW = 4  # contacts, below which bootstrap peers are asked again
+
+
+class Upkeep:
+    """The background work of one DHT.
+
+    Args:
+        reconnect: connects to the bootstrap peers; returns how many answered.
+        rng: the host's randomness.
+    """
+
+    def __init__(
+        self,
+        dht: Dht,
+        rng: random.Random,
+        reconnect: Callable[[], Awaitable[int]],
+        *,
+        interval: float = REFRESH,
+    ) -> None:
+        self._dht = dht
+        self._rng = rng
+        self._reconnect = reconnect
+        self._interval = interval
+        self._send, self._newcomers = trio.open_memory_channel[PeerId](_MAX_WAITING)
+        self._waiting: set[PeerId] = set()
+        self._wake = trio.Event()
+        self.bootstrapped = trio.Event()
+        """Set once a first lookup for ourselves has found somebody."""
+
+    def offer(self, peer: PeerId) -> None:
+        """`peer` says that it is a server: see whether it answers. No more than that counts."""
+        if peer in self._waiting or peer in self._dht.table:
+            return
+        try:
+            self._send.send_nowait(peer)
+        except trio.WouldBlock:
+            return  # there are many; others will name it
+        self._waiting.add(peer)
+
+    def refresh_soon(self) -> None:
+        """Something has changed: look at the table again, soon."""
+        self._wake.set()
+
+    async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Until cancelled."""
+        async with trio.open_nursery() as nursery:
+            for _ in range(_CHECKS):
+                nursery.start_soon(self._check_newcomers)
+            nursery.start_soon(self._refresh_for_ever)
+            nursery.start_soon(self._bootstrap_for_ever)
+            task_status.started()
+
+    # --- newcomers --------------------------------------------------------------------------------
+
+    async def _check_newcomers(self) -> None:
+        async for peer in self._newcomers:
+            await self.check(peer)
+            self._waiting.discard(peer)
+
+    async def check(self, peer: PeerId) -> bool:
+        """Ask `peer` for our own neighbours: it enters the table if it answers."""
+        dht = self._dht
+        try:
+            await dht.ask(dht.describe(peer), Message(MessageType.FIND_NODE, dht.own.to_bytes()))
+        except FAILURES as error:
+            _log.debug("%s does not answer: %s", peer, error)
+            return False
+        if not self.bootstrapped.is_set():
+            self.refresh_soon()
+        return True
+
+    # --- refreshing -------------------------------------------------------------------------------
+
+    async def _refresh_for_ever(self) -> None:
+        # Not all nodes that were started together at the same moment.
+        pause = self._rng.uniform(0.5, 1.0) * self._interval
+        while True:
+            with trio.move_on_after(pause):
+                await self._wake.wait()
+                await trio.sleep(_SOON)
+            self._wake = trio.Event()
+            if len(self._dht.table):
+                await self.refresh()
+            pause = self._interval * self._rng.uniform(0.9, 1.1)
+
+    async def refresh(self) -> None:
+        """Look at contacts that were silent for long, for ourselves, and into every bucket that
+        was not looked into lately."""
+        await self._revisit(self._dht.table.silent(trio.current_time(), self._interval))
+        with trio.move_on_after(QUERY_TIMEOUT):
+            found = await self._dht.closest_peers(self._dht.own.to_bytes())
+            if found.closest:
+                self.bootstrapped.set()
+        table = self._dht.table
+        for index in table.stale(trio.current_time(), self._interval / 2):
+            if index > MAX_AIMED:
+                break  # the lookup for ourselves has passed through those
+            key = key_sharing(peer_key(self._dht.own), index, self._rng.randbytes)
+            with trio.move_on_after(QUERY_TIMEOUT):
+                await self._dht.closest_peers(key)
+            table.refreshed(index, trio.current_time())
+
+    async def _revisit(self, peers: Sequence[PeerId]) -> None:
+        limiter = trio.CapacityLimiter(_CHECKS)
+
+        async def visit(peer: PeerId) -> None:
+            async with limiter:
+                await self.check(peer)
+
+        async with trio.open_nursery() as nursery:
+            for peer in peers:
+                nursery.start_soon(visit, peer)
+
+    # --- bootstrapping ----------------------------------------------------------------------------
+
+    async def _bootstrap_for_ever(self) -> None:
+        """Ask the bootstrap peers at the start, and whenever hardly anybody is left."""
+        pause = RETRY[0]
+        while True:
+            if len(self._dht.table) < _FEW:
+                await self._reconnect()
+            if len(self._dht.table) >= _FEW:
+                pause = self._interval
+            await trio.sleep(pause * self._rng.uniform(0.8, 1.2))
+            pause = min(2 * pause, RETRY[1])
