@@ -71,7 +71,7 @@ def transport_by_name(name: str, parts: HostParts) -> Transport:
     if name == "tcp":
         from carrick.transports.tcp import TcpTransport
 
-        return TcpTransport(parts.upgrader, sockets=parts.sockets)
+        return TcpTransport(parts.upgrader, sockets=parts.sockets, rng=parts.rng)
     if name == "memory":
         from carrick.transports.memory import MemoryTransport
 

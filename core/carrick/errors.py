@@ -14,6 +14,7 @@ import trio
 
 __all__ = [
     "AddressError",
+    "BothDialed",
     "CarrickError",
     "ConnectionClosed",
     "ConnectionGated",
@@ -40,6 +41,7 @@ __all__ = [
     "PrivateNetworkRequired",
     "ProtocolError",
     "ProtocolNotSupported",
+    "RequestRefused",
     "ResolutionError",
     "ResourceLimitExceeded",
     "StreamReset",
@@ -161,6 +163,10 @@ class PeerIdMismatch(HandshakeError):
     """The other side proved an identity, but not the expected one."""
 
 
+class BothDialed(HandshakeError):
+    """The other side dialled us at the same moment, from the port that we dialled: both began."""
+
+
 class MuxerError(ProtocolError):
     """The other side broke the muxer's protocol. `code` is what GoAway tells it."""
 
@@ -213,6 +219,10 @@ class PeerTimeout(CarrickError, TimeoutError):
 
 class ProtocolNotSupported(CarrickError):
     """The peer speaks none of the protocols that were asked for."""
+
+
+class RequestRefused(CarrickError):
+    """A peer understood what we asked it for, and does not do it."""
 
 
 class PrivateNetworkRequired(CarrickError):

@@ -71,6 +71,13 @@ class LazyTransport:
             return False
         return isinstance(self.made, PunchingTransport) and self.made.can_punch(address)
 
+    async def dial_back(
+        self, address: Multiaddr, peer: PeerId | None, *, budget: Budget
+    ) -> MuxedConnection:
+        if not isinstance(self.made, PunchingTransport):
+            return await self.made.dial(address, peer, budget=budget)
+        return await self.made.dial_back(address, peer, budget=budget)
+
     async def punch(
         self, address: Multiaddr, peer: PeerId | None, *, role: Role, budget: Budget
     ) -> MuxedConnection:

@@ -17,7 +17,9 @@ __all__ = [
     "SettingsError",
     "parse",
     "parse_endpoint",
+    "read_flag",
     "read_number",
+    "read_value",
 ]
 
 DEFAULT_TIMEOUT = 180  # s, both suites
@@ -107,7 +109,7 @@ def parse(env: Mapping[str, str]) -> Settings:
     names = _NAMES[dialect]
 
     def value(field: str, default: str | None = None) -> str:
-        found = _value(env, names[field]) or default
+        found = read_value(env, names[field]) or default
         if found is None:
             raise SettingsError(f"{names[field]} is not set")
         return found
@@ -115,7 +117,7 @@ def parse(env: Mapping[str, str]) -> Settings:
     transport = value("transport")
     standalone = transport in STANDALONE
     if dialect is Dialect.UT:
-        test_key = _value(env, "TEST_KEY")
+        test_key = read_value(env, "TEST_KEY")
         if test_key is None:
             raise SettingsError("TEST_KEY is not set")
         key, redis = f"{test_key}_listener_multiaddr", value("redis")
@@ -123,7 +125,7 @@ def parse(env: Mapping[str, str]) -> Settings:
         key, redis = "listenerAddr", value("redis", "redis:6379")
     return Settings(
         dialect=dialect,
-        is_dialer=_boolean(names["role"], value("role")),
+        is_dialer=read_flag(names["role"], value("role")),
         redis=parse_endpoint(names["redis"], redis),
         key=key,
         transport=transport,
@@ -131,7 +133,7 @@ def parse(env: Mapping[str, str]) -> Settings:
         muxer=None if standalone else value("muxer"),
         listen_ip=value("ip", "0.0.0.0"),
         timeout=max(1, read_number(env, names["timeout"], DEFAULT_TIMEOUT)),
-        debug=_boolean(names["debug"], value("debug", "false")),
+        debug=read_flag(names["debug"], value("debug", "false")),
     )
 
 
@@ -141,7 +143,7 @@ def read_number(env: Mapping[str, str], name: str, default: int) -> int:
     Raises:
         SettingsError: it is no count.
     """
-    text = _value(env, name)
+    text = read_value(env, name)
     if text is None:
         return default
     if not (text.isascii() and text.isdigit()) or len(text) > 18:
@@ -149,12 +151,18 @@ def read_number(env: Mapping[str, str], name: str, default: int) -> int:
     return int(text)
 
 
-def _value(env: Mapping[str, str], name: str) -> str | None:
+def read_value(env: Mapping[str, str], name: str) -> str | None:
+    """What is set; None where it is not, is empty or `null`."""
     text = env.get(name, "").strip()
     return None if text in _UNSET else text
 
 
-def _boolean(name: str, text: str) -> bool:
+def read_flag(name: str, text: str) -> bool:
+    """`true` or `false`; `name` is for the error.
+
+    Raises:
+        SettingsError: it is neither.
+    """
     if text not in ("true", "false"):
         raise SettingsError(f"{name} is neither true nor false: {text!r}")
     return text == "true"

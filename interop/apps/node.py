@@ -7,8 +7,9 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import trio
 from multiaddr import Multiaddr
@@ -18,7 +19,7 @@ from carrick.addressing import Reach, reach, split_peer
 from carrick.identity import PeerId
 from carrick.transports.bytestream import Upgrader
 from carrick.transports.websocket import WebSocketTransport, self_signed
-from interop.apps.environment import STANDALONE, Settings, SettingsError, parse
+from interop.apps.environment import STANDALONE, Settings, SettingsError
 from interop.apps.resp import RedisError
 
 __all__ = ["EXIT_UNSUPPORTED", "Unsupported", "main", "make_builder", "published", "wait_for_end"]
@@ -104,13 +105,25 @@ async def wait_for_end(timeout: float) -> None:
     raise TimeoutError(f"nobody ended the test within {timeout:g} s")
 
 
-def main(run: Callable[[Settings], Awaitable[None]]) -> int:
-    """Run an app of one role from the environment; the exit code.
+class Runnable(Protocol):
+    """What every app's settings have."""
+
+    @property
+    def timeout(self) -> int: ...
+    @property
+    def debug(self) -> bool: ...
+
+
+R = TypeVar("R", bound=Runnable)
+
+
+def main(run: Callable[[R], Awaitable[None]], read: Callable[[Mapping[str, str]], R]) -> int:
+    """Run an app of one role from what `read` makes of the environment; the exit code.
 
     Results go to standard output, everything else to standard error.
     """
     try:
-        settings = parse(os.environ)
+        settings = read(os.environ)
         logging.basicConfig(
             stream=sys.stderr,
             level=logging.DEBUG if settings.debug else logging.INFO,

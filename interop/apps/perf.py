@@ -17,7 +17,7 @@ import trio
 from carrick import Connection, Host, HostBuilder, PrivateKey
 from carrick.identity import KeyType
 from carrick.protocols.perf import ID, Dialect, Perf
-from interop.apps.environment import Settings, SettingsError, read_number
+from interop.apps.environment import Settings, SettingsError, parse, read_number
 from interop.apps.node import main, make_builder, published, wait_for_end
 from interop.apps.resp import Redis, RedisError
 from interop.apps.statistics import summarize
@@ -27,7 +27,6 @@ __all__ = ["dialect_of", "run", "server_key", "test_plans"]
 UPLOAD_BYTES = DOWNLOAD_BYTES = 1 << 30
 ITERATIONS = 10
 LATENCY_ITERATIONS = 100
-POLL_EVERY = 0.2  # s: the suite's key is a string, which Redis lets nobody wait for
 
 _UT16_AGENTS = ("rust", "dotnet", "lua", "zig")
 
@@ -39,20 +38,11 @@ async def run(settings: Settings) -> None:
     builder = make_builder(settings).services(Perf())
     async with builder.open() as host, Redis.connect(settings.redis) as redis:
         if settings.is_dialer:
-            await _measure(host, await _address(redis, settings), settings)
+            address = await redis.text(settings.key, settings.timeout)
+            await _measure(host, address, settings)
         else:
             await redis.call("SET", settings.key, published(host.addresses))
             await wait_for_end(settings.timeout)
-
-
-async def _address(redis: Redis, settings: Settings) -> str:
-    with trio.move_on_after(settings.timeout):
-        while True:
-            address = await redis.call("GET", settings.key)
-            if isinstance(address, str):
-                return address
-            await trio.sleep(POLL_EVERY)
-    raise RedisError(f"nothing at {settings.key} within {settings.timeout} s")
 
 
 async def _measure(host: Host, address: str, settings: Settings) -> None:
@@ -186,4 +176,4 @@ if __name__ == "__main__":
     if len(sys.argv) > 1:
         trio.run(test_plans, _arguments())
     else:
-        sys.exit(main(run))
+        sys.exit(main(run, parse))

@@ -18,6 +18,7 @@ MAX_DEPTH = 4
 MAX_LINE = 1024
 
 RETRY_AFTER = 0.1  # s, as the suites' go app
+POLL_EVERY = 0.2  # s: a string is nothing that Redis lets anybody wait for
 
 
 class RedisError(Exception):
@@ -202,3 +203,17 @@ class Redis:
             case None:
                 raise RedisError(f"nothing at {key} within {timeout:g} s")
         raise RedisError(f"{key} holds {reply!r}")
+
+    async def text(self, key: str, timeout: float) -> str:
+        """The string at `key`, waited for `timeout` seconds.
+
+        Raises:
+            RedisError: nothing came, or the key holds something else.
+        """
+        with trio.move_on_after(timeout):
+            while True:
+                value = await self.call("GET", key)
+                if isinstance(value, str):
+                    return value
+                await trio.sleep(POLL_EVERY)
+        raise RedisError(f"nothing at {key} within {timeout:g} s")

@@ -9,7 +9,7 @@ import trio
 
 from carrick.peerstore import Ttl
 from carrick.protocols.ping import Ping, PingOptions
-from interop.apps.environment import Dialect, Settings
+from interop.apps.environment import Dialect, Settings, parse
 from interop.apps.node import main, make_builder, peer_of, published, wait_for_end
 from interop.apps.resp import Redis
 
@@ -57,4 +57,4 @@ async def _dial(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(run))
+    sys.exit(main(run, parse))

@@ -75,7 +75,8 @@ def unavailable() -> str | None:
 
 
 class LabProcess:
-    """A program that runs in the laboratory; its standard output is read by lines."""
+    """A program that runs in the laboratory; its standard output is read by lines, and its standard
+    input written, if it has one."""
 
     def __init__(self, process: trio.Process) -> None:
         self._process = process
@@ -94,6 +95,14 @@ class LabProcess:
         async for line in self._lines:
             return line
         raise LabError(f"{self._process.args!r} ended, status {await self._process.wait()}")
+
+    async def send_line(self, line: str) -> None:
+        """One more line of its standard input. Raises ``LabError`` if it reads no more."""
+        assert self._process.stdin is not None
+        try:
+            await self._process.stdin.send_all(f"{line}\n".encode())
+        except trio.BrokenResourceError:
+            raise LabError(f"{self._process.args!r} has ended") from None
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal, if it still runs."""
@@ -158,12 +167,17 @@ class Lab:
 
     @asynccontextmanager
     async def process(
-        self, name: str, argv: Sequence[str], *, env: Mapping[str, str] | None = None
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        stdin: bool = False,
     ) -> AsyncIterator[LabProcess]:
-        """A program beside the block, killed at the end of it."""
+        """A program beside the block, killed at the end of it. *stdin*: ``send_line`` is for it."""
         process = await trio.lowlevel.open_process(
             self._enter(name, argv),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             env=env,
             start_new_session=True,

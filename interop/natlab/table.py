@@ -10,7 +10,7 @@ import trio
 from interop.natlab.expected import EXPECTED, differences
 from interop.natlab.lab import Lab, open_lab
 from interop.natlab.report import Behaviour, Dependence, NatReport
-from interop.natlab.topology import INTERNET, Node, Router, Topology
+from interop.natlab.topology import INTERNET, Node, Topology
 
 PROBE = (sys.executable, "-m", "interop.natlab.probe")
 SERVERS = ("s1", "s2")
@@ -83,17 +83,8 @@ async def ask(
 
 def _place(topology: Topology, name: str, number: int) -> Node:
     """A host behind what row *name* says."""
-    if name == "public":
-        return topology.public(f"h{number}")
-    router: Router | None = None
-    for depth, kind in enumerate(("fw" if name == "fw6" else name).split("/")):
-        label = f"r{number}-{depth}"
-        carrier = "/" in name and depth == 0
-        router = (
-            topology.cgnat(label, kind) if carrier else topology.router(label, kind, behind=router)
-        )
-    assert router is not None
-    return topology.host(f"h{number}", router)
+    kind = {"public": "open", "fw6": "fw"}.get(name, name)
+    return topology.place(f"h{number}", kind)
 
 
 def markdown(reports: dict[str, NatReport]) -> Iterator[str]:

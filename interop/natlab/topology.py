@@ -112,6 +112,17 @@ class Topology:
         outside_6 = f"{router.lan_6}::{number:x}" if router.lan_6 else None
         return self._add(Node(name, router, (f"{router.lan}.{number}",), outside_6))
 
+    def place(self, name: str, kind: str) -> Node:
+        """A host behind a router of its own: ``kind`` is one of ``KINDS``, "isp/home" for a home
+        router behind a provider's, or "open" for a host on the internet itself."""
+        if kind == "open":
+            return self.public(name)
+        router: Router | None = None
+        *carrier, home = kind.split("/")
+        for outer in carrier:
+            router = self.cgnat(f"{name}-isp", outer)
+        return self.host(name, self.router(f"{name}-r", home, behind=router))
+
     @property
     def routers(self) -> Iterator[Router]:
         return (node for node in self.nodes.values() if isinstance(node, Router))

@@ -189,6 +189,12 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
+def find(name: str) -> Peer | None:
+    """The peer `name`, if it has been built."""
+    record = cache_root() / f"{name}-{_digest(sources(name))}" / RECORD
+    return Peer(**json.loads(record.read_text())) if record.exists() else None
+
+
 def build(name: str, target: Path | None = None) -> Peer:
     """Build the peer `name`, or find it built.
 

@@ -167,7 +167,7 @@ class Identify:
         remote = connection.remote_address
         own = self._host.own_addresses
         return self._own.encoded(
-            self._host.protocols, own.for_peer_at(remote), remote, every_address=own.all()
+            self._host.protocols, own.for_connection(connection), remote, every_address=own.all()
         )
 
     # --- pushes -----------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import trio
 from carrick.identity import PeerId
 from carrick.protocols.kademlia.errors import InvalidRecord, NotFound, NothingStored
 from carrick.protocols.kademlia.interfaces import Messenger, ProviderStore, RecordStore
-from carrick.protocols.kademlia.keyspace import key_of
+from carrick.protocols.kademlia.keyspace import common_prefix_length, key_of
 from carrick.protocols.kademlia.lookup import ALPHA, DisjointLookup, K, Lookup
 from carrick.protocols.kademlia.messages import Message, MessageType, PeerInfo, Record
 from carrick.protocols.kademlia.table import RoutingTable
@@ -23,7 +23,6 @@ __all__ = ["Dht", "Neighbours", "QUORUM"]
 
 QUORUM = 16  # answers with a value that are enough (go-libp2p-kad-dht, internal/config/quorum.go)
 _SIGHTINGS = 3  # of a peer, of which one may be stale or a lie
-_MAX_KNOWN = 4096  # addresses of peers heard of within one lookup
 
 
 @dataclass(slots=True)
@@ -47,7 +46,7 @@ class Dht:
     Args:
         own: who we are.
         describe: a peer's addresses as we know them; ourselves included.
-        learned: told the addresses of peers that answers name.
+        learned: told the addresses of peers and providers that were looked for and found.
         met: told of each peer that has answered, so that it enters the table.
         lost: told of each peer that did not.
         paths: disjoint paths of a lookup; 1 is an ordinary one.
@@ -119,7 +118,9 @@ class Dht:
         await query.run()
         if not sightings:
             raise query.not_found(f"nobody knows where {peer} is")
-        return PeerInfo(peer, tuple(sightings))
+        found = PeerInfo(peer, tuple(sightings))
+        self._learned(found)
+        return found
 
     async def ask(self, peer: PeerInfo, message: Message) -> Message:
         """Ask one peer, and note whether it answered.
@@ -133,8 +134,6 @@ class Dht:
             self._lost(peer.id)
             raise
         self._met(peer.id)
-        for each in answer.closer:
-            self._learned(each)
         return answer
 
     # --- values -----------------------------------------------------------------------------------
@@ -303,6 +302,8 @@ class _Query:
 
     async def run(self) -> None:
         await walk(self.lookup, self._ask)
+        table = self._dht.table
+        table.refreshed(common_prefix_length(table.own, self.lookup.key), trio.current_time())
 
     @property
     def neighbours(self) -> Neighbours:
@@ -324,7 +325,7 @@ class _Query:
         try:
             answer = await self._dht.ask(self._info(peer), self._request)
             for each in answer.closer:
-                self._remember(each)
+                self._known.setdefault(each.id, each)
             if self._look is not None:
                 found = self._look(peer, answer)
         except FAILURES as error:
@@ -341,10 +342,6 @@ class _Query:
         if heard is None:
             return known
         return PeerInfo(peer, tuple(dict.fromkeys([*known.encoded, *heard.encoded])))
-
-    def _remember(self, peer: PeerInfo) -> None:
-        if peer.id not in self._known and len(self._known) < _MAX_KNOWN:
-            self._known[peer.id] = peer
 
     def _tell(
         self,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from carrick.identity import PeerId
@@ -118,7 +117,7 @@ class MemoryProviders:
             if len(found) >= _TOLD or now - at >= self._lifetime:
                 break
             fresh = now - at < self._address_lifetime
-            found.append(provider if fresh else replace(provider, encoded=()))
+            found.append(provider if fresh else provider._replace(encoded=()))
         return found
 
     def remove(self, key: bytes, provider: PeerId) -> bool:

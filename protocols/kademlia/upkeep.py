@@ -117,18 +117,20 @@ class Upkeep:
         """Look at contacts that were silent for long, for ourselves, and into every bucket that
         was not looked into lately."""
         await self._revisit(self._dht.table.silent(trio.current_time(), self._interval))
+        horizon = 0
         with trio.move_on_after(QUERY_TIMEOUT):
             found = await self._dht.closest_peers(self._dht.own.to_bytes())
             if found.closest:
                 self.bootstrapped.set()
-        table = self._dht.table
-        for index in table.stale(trio.current_time(), self._interval / 2):
-            if index > MAX_AIMED:
-                break  # the lookup for ourselves has passed through those
+            if len(found.closest) == self._dht.k:
+                # Whoever is nearer to us than the last of them is known now.
+                horizon = self._dht.table.prefix_length(found.closest[-1].id) + 1
+        for index in self._dht.table.stale(trio.current_time(), self._interval / 2):
+            if index >= min(horizon, MAX_AIMED + 1):
+                break
             key = key_sharing(peer_key(self._dht.own), index, self._rng.randbytes)
             with trio.move_on_after(QUERY_TIMEOUT):
                 await self._dht.closest_peers(key)
-            table.refreshed(index, trio.current_time())
 
     async def _revisit(self, peers: Sequence[PeerId]) -> None:
         limiter = trio.CapacityLimiter(_CHECKS)

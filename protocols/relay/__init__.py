@@ -1,11 +1,13 @@
 """Circuit relay v2: peers that cannot reach each other meet at a third one.
 
 `RelayService` relays for others. `RelayClient` reserves slots on relays and brings the transport
-`/p2p-circuit`, by which peers are reached over theirs.
+`/p2p-circuit`, by which peers are reached over theirs. `AutoRelay` finds relays, and has the client
+keep slots on a few of them while strangers cannot reach us directly.
 """
 
 from __future__ import annotations
 
+from carrick.protocols.relay.auto import AutoRelay, AutoRelayOptions, RelaySource
 from carrick.protocols.relay.client import RelayClient, RelayClientOptions, Reservation
 from carrick.protocols.relay.errors import (
     CircuitFailed,
@@ -34,6 +36,8 @@ from carrick.protocols.relay.voucher import Voucher
 __all__ = [
     "HOP",
     "STOP",
+    "AutoRelay",
+    "AutoRelayOptions",
     "Capacity",
     "CircuitClosed",
     "CircuitFailed",
@@ -50,6 +54,7 @@ __all__ = [
     "RelayRequestRefused",
     "RelayResourcesExceeded",
     "RelayService",
+    "RelaySource",
     "Reservation",
     "ReservationGained",
     "ReservationGiven",

@@ -131,6 +131,8 @@ class Reservation:
 class RelayClient:
     """Makes a host reachable over relays, and lets it reach others over theirs.
 
+    It keeps the slots that it is told to; `AutoRelay` finds relays, and decides when we need them.
+
     Args:
         relays: keep a slot on each of these, from the start and for ever.
     """
@@ -154,13 +156,17 @@ class RelayClient:
             STOP, self._accept, allow_limited=True, streams_per_peer=_STREAMS_PER_RELAY
         )
         host.add_own_addresses(self.addresses)
+        for given in self._given:
+            peer, hints = resolve_target(given)
+            if peer is None:
+                raise ValueError(f"a relay's address must end with /p2p/<its id>: {given}")
+            self._kept[peer] = Reservation(peer, hints)
+        named = tuple(self._kept.values())
         async with trio.open_nursery() as self._nursery:
             task_status.started()
-            for given in self._given:
-                peer, hints = resolve_target(given)
-                if peer is None:
-                    raise ValueError(f"a relay's address must end with /p2p/<its id>: {given}")
-                self._keep(Reservation(peer, hints))
+            await host.ready.wait()
+            for kept in named:
+                self._nursery.start_soon(self._keep_up, kept)
             await trio.sleep_forever()
 
     # --- reservations -----------------------------------------------------------------------------
@@ -202,7 +208,7 @@ class RelayClient:
         if self._kept.get(peer) is not kept:
             self._drop(kept)
             raise CarrickError("the reservation was released meanwhile", peer=peer)
-        self._keep(kept)
+        self._nursery.start_soon(self._keep_up, kept)
         return kept
 
     def release(self, relay: PeerId) -> bool:
@@ -219,10 +225,6 @@ class RelayClient:
         kept.keeping.cancel()
         self._host.swarm.manager.unprotect(kept.relay, _PROTECTION)
         self._set_lost(kept, None)
-
-    def _keep(self, kept: Reservation) -> None:
-        self._kept[kept.relay] = kept
-        self._nursery.start_soon(self._keep_up, kept)
 
     async def _keep_up(self, kept: Reservation) -> None:
         """Renew `kept` in time, and ask again when it is lost, for ever."""

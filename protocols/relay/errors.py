@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from carrick.errors import CarrickError
+from carrick.errors import RequestRefused
 from carrick.protocols.relay.messages import Status, status_name
 
 __all__ = [
@@ -18,7 +18,7 @@ __all__ = [
 ]
 
 
-class RelayRefused(CarrickError):
+class RelayRefused(RequestRefused):
     """A relay did not do what we asked for.
 
     Attributes:

@@ -3,76 +3,27 @@
 from __future__ import annotations
 
 import json
-import logging
-import os
 import signal
 import socket
 import subprocess
-import sys
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeAlias
 
 import pytest
 
-from carrick.cli import main
 from carrick.identity import PrivateKey
 from carrick.transports.security.pnet import encode_swarm_key
-
-CORE = Path(__file__).resolve().parents[2] / "core"
-COMMAND = [sys.executable, "-m", "carrick"]
-LOOPBACK = "/ip4/127.0.0.1/tcp/0"
-PATIENCE = 30  # s
-
-Run: TypeAlias = Callable[..., tuple[int, str, str]]
-
-
-def environment(home: Path, **more: str) -> dict[str, str]:
-    plain = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("CARRICK_", "SSLKEYLOG", "LIBP2P_"))
-    }
-    return {**plain, "PYTHONPATH": str(CORE), "CARRICK_HOME": str(home), **more}
-
-
-class Node:
-    """`carrick listen` in a process."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
-        assert process.stdout is not None
-        self.line = process.stdout.readline()
-        assert self.line, process.communicate()[1]
-        self.ready: dict[str, Any] = json.loads(self.line)
-        self.id: str = self.ready["id"]
-        self.address: str = self.ready["addresses"][0]
-        self.port = self.address.split("/")[4]
-
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, str, str]:
-        """(exit code, the rest of stdout, stderr)."""
-        self.process.send_signal(number)
-        out, err = self.process.communicate(timeout=PATIENCE)
-        return self.process.returncode, out, err
-
-
-@contextmanager
-def listening(home: Path, *args: str, **variables: str) -> Iterator[Node]:
-    process = subprocess.Popen(
-        [*COMMAND, "listen", "--json", "--listen", LOOPBACK, *args],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(home, **variables),
-    )
-    try:
-        yield Node(process)
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
+from tests.support.commands import (
+    COMMAND,
+    PATIENCE,
+    Node,
+    Run,
+    environment,
+    failure,
+    listening,
+    runner,
+)
 
 
 @pytest.fixture(scope="module")
@@ -86,25 +37,8 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
 def run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Run]:
-    """Runs a command in this process: (exit code, stdout, stderr)."""
-    logger = logging.getLogger("carrick")
-    handlers, level = list(logger.handlers), logger.level
-
-    def run(*args: object, **variables: str) -> tuple[int, str, str]:
-        with monkeypatch.context() as patch:
-            for name in os.environ.keys() - environment(tmp_path).keys():
-                patch.delenv(name)
-            for name, value in environment(tmp_path, **variables).items():
-                patch.setenv(name, value)
-            with pytest.raises(SystemExit) as ended:
-                main([str(arg) for arg in args])
-        out, err = capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return ended.value.code, out, err
-
-    yield run
-    logger.handlers[:] = handlers
-    logger.setLevel(level)
+    with runner(tmp_path, capsys, monkeypatch) as run:
+        yield run
 
 
 # --- what works -----------------------------------------------------------------------------------
@@ -269,19 +203,6 @@ def test_peerstore_file(node: Node, run: Run, tmp_path: Path) -> None:
 
 
 # --- what does not --------------------------------------------------------------------------------
-
-
-def failure(run: Run, *args: object, **variables: str) -> tuple[int, str]:
-    """(exit code, the error's code), told as one line of text and as one of JSON."""
-    code, out, err = run(*args, **variables)
-    assert out == ""
-    assert "Traceback" not in err
-    assert "carrick: " in err
-    again, out, err = run(*args, "--json", **variables)
-    assert (again, err, out.count("\n")) == (code, "", 1)
-    error = json.loads(out)["error"]
-    assert error["message"]
-    return code, error["code"]
 
 
 def test_wrong_peer_id(node: Node, run: Run) -> None:

@@ -387,3 +387,8 @@ async def test_a_handler_that_takes_relayed_streams() -> None:
 def test_a_security_protocol_that_is_made_late_has_its_id() -> None:
     key = PrivateKey.generate()
     assert defaults.security_by_name("tls", key, None).id == Tls(key).id
+
+
+async def test_how_many_observers_an_address_needs_is_what_was_said() -> None:
+    async with HostBuilder().observers(1).open() as host:
+        assert host.observed.observers == 1

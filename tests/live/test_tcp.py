@@ -244,6 +244,7 @@ async def test_which_listener_is_dialled_from(
 
 @pytest.mark.parametrize("code", [errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EPERM])
 async def test_a_port_that_cannot_be_shared(code: int) -> None:
+    """CAPABILITIES B4: then any port will do."""
     sockets = Recording(code)
     transport = make(sockets=sockets)
     await transport.listen(parse_address("/ip4/0.0.0.0/tcp/5"))

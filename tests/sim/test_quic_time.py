@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from carrick.addressing import parse_address
-from carrick.errors import ConnectionClosed, DialError, PeerTimeout
+from carrick.errors import ConnectionClosed, PeerTimeout
 from carrick.identity import PrivateKey
 from carrick.interfaces import Role
 from carrick.transports.quic import EndpointPool, EngineSettings, QuicTransport
@@ -242,20 +242,35 @@ async def test_punching_sends_at_random_gaps_and_gives_up(autojump_clock) -> Non
     assert {len(data) for *_, data in network.sent} == {64}
 
 
-async def test_an_address_is_punched_once_at_a_time(autojump_clock) -> None:
+async def test_a_neighbour_of_the_punched_peer_is_the_listeners(autojump_clock) -> None:
     network = Datagrams()
-    side = Side(network)
-    await side.listen()
+    side, peer, neighbour = Side(network), Side(network), Side(network)
+    listener = await side.listen()
+    await neighbour.listen(OTHER)
+    found: list[QuicConnection] = []
+
+    async def punch() -> None:
+        expected = peer.key.public_key.peer_id
+        found.append(
+            await side.transport.punch(OTHER, expected, role=Role.SERVER, budget=Unlimited())
+        )
+
+    async def dial(side: Side) -> None:
+        connection = await side.transport.dial(LISTEN, None, budget=Unlimited())
+        await connection.run()
+
     async with trio.open_nursery() as nursery:
-
-        async def punch() -> None:
-            with pytest.raises(PeerTimeout):
-                await side.transport.punch(OTHER, None, role=Role.SERVER, budget=Unlimited())
-
         nursery.start_soon(punch)
-        await trio.sleep(0.1)
-        with pytest.raises(DialError):
-            await side.transport.punch(OTHER, None, role=Role.SERVER, budget=Unlimited())
+        nursery.start_soon(dial, neighbour)
+        inbound = await (await listener.accept()).upgrade(Unlimited())
+        assert inbound.peer_id == neighbour.key.public_key.peer_id
+        neighbour.pool._listening.clear()
+        await peer.listen(parse_address("/ip4/192.0.2.2/udp/4009/quic-v1"))
+        nursery.start_soon(dial, peer)
+        await trio.sleep(1)
+        assert [each.peer_id for each in found] == [peer.key.public_key.peer_id]
+        assert not inbound.closed
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_stranger_does_not_pass_for_the_punched_peer(autojump_clock) -> None:

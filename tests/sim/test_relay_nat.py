@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -18,10 +18,13 @@ from carrick.network import Stream
 from carrick.protocols.identify import Identify
 from carrick.protocols.ping import Ping
 from carrick.protocols.relay import (
+    Capacity,
     Limit,
     RelayClient,
     RelayOptions,
+    RelayRefused,
     RelayService,
+    Status,
     circuit_address,
     service,
 )
@@ -45,15 +48,14 @@ def peer(transport: str) -> HostBuilder:
     )
 
 
-def relay(transport: str = "tcp", limit: Limit | None = None) -> HostBuilder:
-    options = RelayOptions() if limit is None else RelayOptions(limit=limit)
+def relay(transport: str = "tcp", **options: Any) -> HostBuilder:
     return (
         HostBuilder()
         .identity(KEY)
         .transports(transport)
         .security("noise")
         .listen(LISTEN[transport])
-        .services(lambda: RelayService(options))
+        .services(lambda: RelayService(RelayOptions(**options)))
     )
 
 
@@ -150,6 +152,49 @@ def test_the_relay_holds_no_plaintext(monkeypatch: pytest.MonkeyPatch) -> None:
     assert b"/noise" in seen  # it sees how the two begin
     for open_text in (secret, b"/echo/1", b"/ipfs/"):
         assert open_text not in seen
+
+
+async def ask_all(internet: Internet, homes: list[Host], **options: Any) -> list[int]:
+    """What the relay answers each, one after the other: how many slots, then refusals."""
+    server = internet.host("relay")
+    answers = []
+    async with AsyncExitStack() as exits:
+        await exits.enter_async_context(node_on(server, relay(**options)))
+        for home in homes:
+            node = await exits.enter_async_context(node_on(home, peer("tcp")))
+            with home.enter(), use_sockets(home.sockets):
+                try:
+                    await node.service(RelayClient).reserve(address_of(server))
+                    answers.append(Status.OK.value)
+                except RelayRefused as refused:
+                    answers.append(refused.status)
+    return answers
+
+
+def test_eight_of_one_address() -> None:
+    """C7: ten nodes behind one NAT."""
+
+    async def program(internet: Internet) -> None:
+        router = internet.router("home")
+        homes = [router.host(f"node{number}") for number in range(10)]
+        answers = await ask_all(internet, homes)
+        assert answers == [Status.OK] * 8 + [Status.RESERVATION_REFUSED] * 2
+
+    run(program)
+
+
+def test_so_many_of_one_autonomous_system() -> None:
+    """Whoever runs the relay brings the table; the cap is go's."""
+
+    async def program(internet: Internet) -> None:
+        homes = [internet.router(f"home{number}").host(f"node{number}") for number in range(6)]
+        capacity = Capacity(reservations_per_asn=2)
+        answers = await ask_all(
+            internet, homes, capacity=capacity, asn=lambda ip: 64500 + int(ip) % 2
+        )
+        assert sorted(answers) == [Status.OK] * 4 + [Status.RESERVATION_REFUSED] * 2
+
+    run(program)
 
 
 def test_a_relay_that_restarts() -> None:

@@ -13,65 +13,7 @@ import trio
 
 from carrick.sim import Host, Internet, Link, run
 from carrick.sim.tcp import TcpConnection
-
-PUBLIC = "public"
-KINDS = [
-    PUBLIC,
-    "fc",
-    "ar",
-    "pr",
-    "prhash",
-    "pr-input-rst",
-    "pr-input-reject",
-    "symaddr",
-    "sym",
-    "pr/pr",
-    "sym/pr",
-    "pr-udp-blocked",
-]
-STRICT = {"pr", "prhash", "pr-input-rst", "pr-input-reject", "pr/pr", "pr-udp-blocked"}
-CHANGING = {"symaddr", "sym", "sym/pr"}  # another port for each peer
-PORT = 4001
-
-
-def can_punch(one: str, other: str, protocol: str) -> bool:
-    """A mapping that the peer cannot know does not pass a filter that asks for its port."""
-    if protocol == "udp" and "pr-udp-blocked" in (one, other):
-        return False
-    kinds = {one, other}
-    return not (kinds & CHANGING and kinds <= CHANGING | STRICT)
-
-
-def place(internet: Internet, kind: str) -> Host:
-    if kind == PUBLIC:
-        return internet.host()
-    inside: Host | None = None
-    outer, _, inner = kind.partition("/")
-    router = internet.router(nat=outer, lan="100.64.1.0/24" if inner else None)
-    if inner:
-        router = router.router(nat=inner)
-    inside = router.host()
-    return inside
-
-
-async def observed(server: Host, host: Host, protocol: str, port: int) -> tuple[str, int]:
-    """How `server` sees what `host` sends from PORT."""
-    if protocol == "tcp":
-        listener = await server.sockets.listen_tcp(("0.0.0.0", port))
-        dialed = await host.sockets.connect_tcp((server.address, port), local=("0.0.0.0", PORT))
-        accepted = await listener.accept()
-        dialed.close()
-        return accepted.remote
-    there = await server.sockets.open_udp(("0.0.0.0", port))
-    here = await host.sockets.open_udp(("0.0.0.0", PORT), share_port=True)
-    here.send(b"?", 1, (server.address, port))
-    here.close()
-    with trio.move_on_after(1):
-        await there.wait_readable()
-        received = there.recv_into(memoryview(bytearray(9)))
-        assert received is not None
-        return received[2]
-    return "11.254.0.1", 1  # nobody
+from tests.support.punching import KINDS, PORT, PUBLIC, can_punch, observed, place
 
 
 async def punch_tcp(host: Host, to: tuple[str, int], done: trio.Event) -> None:

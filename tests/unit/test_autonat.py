@@ -256,7 +256,7 @@ def ask_v1(
     return answer(
         v1.Dial(peer.to_bytes(), tuple(map(parse_address, texts))),
         peer,
-        observed=observed and host_ip(parse_address(f"/ip4/{observed}/tcp/1")),  # type: ignore[arg-type]
+        observed=None if observed is None else parse_address(f"/ip4/{observed}/tcp/1"),
         can_dial=lambda _: True,
         allow=lambda _: allow,
     )
@@ -276,11 +276,22 @@ VICTIMS = (
 def test_v1_dials_the_observed_ip_only() -> None:
     """ATTACKS row 68."""
     peer = PrivateKey.generate().peer_id
-    refused = ask_v1(peer, *VICTIMS)
-    assert isinstance(refused, v1.DialResponse)
-    assert refused.status is v1.Status.DIAL_REFUSED
-    own = f"/ip4/1.2.3.4/tcp/80/p2p/{peer}"
-    assert ask_v1(peer, *VICTIMS, own) == DialBack((parse_address("/ip4/1.2.3.4/tcp/80"),))
+    seen, own = parse_address("/ip4/1.2.3.4/tcp/1"), parse_address("/ip4/1.2.3.4/tcp/80")
+    assert ask_v1(peer, *VICTIMS) == DialBack((own, seen))
+    assert ask_v1(peer, *VICTIMS[3:]) == DialBack((seen,))
+    assert ask_v1(peer, f"{own}/p2p/{peer}") == DialBack((own, seen))
+
+
+def test_v1_tries_inner_ports_at_the_outer_address() -> None:
+    """What a peer behind a NAT knows of itself, as go and rust send it."""
+    peer = PrivateKey.generate().peer_id
+    step = ask_v1(peer, "/ip4/192.168.1.2/udp/4001/quic-v1", "/ip4/192.168.1.2/tcp/4001")
+    assert isinstance(step, DialBack)
+    assert [str(each) for each in step.addresses] == [
+        "/ip4/1.2.3.4/udp/4001/quic-v1",
+        "/ip4/1.2.3.4/tcp/4001",
+        "/ip4/1.2.3.4/tcp/1",
+    ]
 
 
 def test_v1_refuses_what_it_cannot_check() -> None:
@@ -292,8 +303,7 @@ def test_v1_refuses_what_it_cannot_check() -> None:
     ):
         assert isinstance(step, v1.DialResponse) and step.status is v1.Status.DIAL_REFUSED
     named = v1.Dial(other.to_bytes(), (HERE,))
-    ip = host_ip(HERE)
-    step = answer(named, peer, observed=ip, can_dial=lambda _: True, allow=lambda _: True)
+    step = answer(named, peer, observed=HERE, can_dial=lambda _: True, allow=lambda _: True)
     assert isinstance(step, v1.DialResponse) and step.status is v1.Status.BAD_REQUEST
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from carrick.errors import HandshakeError, PeerIdMismatch
+from carrick.errors import BothDialed, HandshakeError, PeerIdMismatch
 from carrick.identity import KeyType, PrivateKey
 from carrick.interfaces import Records, Role, Session
 from carrick.transports.security.noise import Noise, NoiseHandshake
@@ -223,3 +223,9 @@ def test_the_handshake_is_over_once() -> None:
         with pytest.raises(HandshakeError, match="over"):
             side.receive(b"more")
         assert side.session is not None
+
+
+def test_two_initiators_are_told_apart_from_garbage() -> None:
+    ours, theirs = begin(Role.CLIENT, ALICE), begin(Role.CLIENT, BOB)
+    with pytest.raises(BothDialed):
+        ours.receive(theirs.take_output())

@@ -98,6 +98,19 @@ def test_requests_are_rated() -> None:
     slots.reserve(ALICE, ip(1), 4.0)
 
 
+def test_ten_thousand_requests_of_one_peer() -> None:
+    """ATTACKS row 65: one reservation; an answer that costs a signature for 30 of them."""
+    slots, given = Slots(Capacity()), 0
+    for _ in range(10_000):
+        try:
+            slots.reserve(ALICE, ip(1), 0.0)
+            given += 1
+        except Refused as refusal:
+            assert refusal.status is Status.RESOURCE_LIMIT_EXCEEDED
+    assert given == 30
+    assert slots.reservations == 1
+
+
 def circuit_refused(slots: Slots, source: PeerId, target: PeerId) -> Status:
     with pytest.raises(Refused) as raised:
         slots.open_circuit(source, target, 0.0)

@@ -11,7 +11,13 @@ from typing import Any
 import pytest
 from OpenSSL import SSL
 
-from carrick.errors import HandshakeError, InvalidSignature, PeerIdMismatch, ProtocolError
+from carrick.errors import (
+    BothDialed,
+    HandshakeError,
+    InvalidSignature,
+    PeerIdMismatch,
+    ProtocolError,
+)
 from carrick.identity import KeyType, PrivateKey
 from carrick.interfaces import Role, Session
 from carrick.transports.security.tls import Tls, context, make_certificate
@@ -522,3 +528,12 @@ def test_keylog_is_opt_in() -> None:
     before = len(lines)
     sessions()
     assert len(lines) == before
+
+
+def test_two_clients_are_told_apart_from_garbage() -> None:
+    ours, theirs = (
+        Tls(PrivateKey.generate()).handshake(Role.CLIENT, expected_peer=None, muxers=())
+        for _ in range(2)
+    )
+    with pytest.raises(BothDialed):
+        ours.receive(theirs.take_output())

@@ -3,6 +3,9 @@
 One kernel listener serves plain libp2p, HTTP (WebSocket) and TLS (secure WebSocket). Where there
 are several, the first bytes of a connection tell them apart, in its upgrade and under its
 deadline: the dialer speaks first in all of them.
+
+While a peer is punched towards, what comes from its IP address goes to the punch instead, and so
+does what came a moment ago and has not said a word: there it may be us who must speak first.
 """
 
 from __future__ import annotations
@@ -17,14 +20,25 @@ from carrick.addressing import endpoint_address
 from carrick.errors import HandshakeError, ListenError
 from carrick.interfaces import Budget, ByteListener, ByteSocket, Endpoint, SocketOpener
 from carrick.transports.bytestream.connection import ByteStreamConnection
+from carrick.transports.interception import Interceptions
 
 if TYPE_CHECKING:
     from multiaddr import Multiaddr
 
-__all__ = ["Greeting", "PortInbound", "PortListener", "PrefetchedSocket", "Serve", "SharedPorts"]
+__all__ = [
+    "Greeting",
+    "PortInbound",
+    "PortListener",
+    "PrefetchedSocket",
+    "Serve",
+    "SharedPorts",
+    "Take",
+]
 
 Serve: TypeAlias = Callable[[ByteSocket, Budget], Awaitable[ByteStreamConnection]]
 """Upgrades an accepted socket, or closes it and raises."""
+Take: TypeAlias = Callable[[ByteSocket], bool]
+"""Takes an accepted socket, or declines it; must not wait."""
 
 _LONGEST = 4  # bytes that decide
 
@@ -85,6 +99,20 @@ class SharedPorts:
         port.routes[greeting] = serve
         return PortListener(self, port, greeting)
 
+    def intercept(self, local: Endpoint, remote: Endpoint, take: Take) -> Callable[[], None]:
+        """Offer what is accepted at `local` from the IP address of `remote` to `take`, before any
+        transport: also what was accepted before, and still waits for the dialer's first words.
+
+        Returns what ends that; nothing is offered then any more.
+        """
+        port = next((each for each in self._ports if each.bound.local == local), None)
+        if port is None:
+            return lambda: None
+        end = port.interceptions.add(remote, take)
+        for inbound in tuple(port.unheard):
+            inbound.offer()
+        return end
+
     def leave(self, port: _Port, greeting: Greeting) -> None:
         port.routes.pop(greeting, None)
         if not port.routes and port in self._ports:
@@ -98,6 +126,15 @@ class _Port:
         self.bound = bound
         self.routes: dict[Greeting, Serve] = {}
         self.turn = trio.Lock()
+        self.interceptions: Interceptions[Take] = Interceptions()
+        self.unheard: dict[PortInbound, None] = {}
+        """Those whose dialer has not said a word yet; as many as the swarm lets be pending."""
+
+    def offer(self, socket: ByteSocket) -> bool:
+        """Whether a punch took it."""
+        return bool(self.interceptions) and self.interceptions.offer(
+            socket.remote, lambda take: take(socket)
+        )
 
     async def serve(self, socket: ByteSocket, budget: Budget) -> ByteStreamConnection:
         routes = self.routes
@@ -133,7 +170,9 @@ class PortListener:
         if not self._closed:
             with trio.CancelScope() as self._accepting:
                 async with self._port.turn:
-                    return PortInbound(self._port, await self._port.bound.accept())
+                    while self._port.offer(socket := await self._port.bound.accept()):
+                        pass
+                    return PortInbound(self._port, socket)
         raise trio.ClosedResourceError("the listener was closed")
 
     def close(self) -> None:
@@ -149,14 +188,35 @@ class PortInbound:
     def __init__(self, port: _Port, socket: ByteSocket) -> None:
         self._port = port
         self._socket = socket
+        self._hearing = trio.CancelScope()
         self.local_address = endpoint_address(socket.local)
         self.remote_address = endpoint_address(socket.remote)
+        port.unheard[self] = None
+
+    def offer(self) -> None:
+        """Leave it to a punch, if one wants it."""
+        if self._port.offer(self._socket):
+            del self._port.unheard[self]
+            self._hearing.cancel()
 
     async def upgrade(self, budget: Budget) -> ByteStreamConnection:
+        unheard = self._port.unheard
+        with self._hearing:
+            try:
+                await self._socket.wait_readable()
+            except BaseException:
+                if self in unheard:
+                    del unheard[self]
+                    self._socket.close()
+                raise
+        if self not in unheard:
+            raise HandshakeError("a hole punch took it over")
+        del unheard[self]
         return await self._port.serve(self._socket, budget)
 
     def refuse(self) -> None:
-        self._socket.abort()
+        if self._port.unheard.pop(self, self) is None:
+            self._socket.abort()
 
 
 class PrefetchedSocket:

@@ -88,6 +88,8 @@ class QuicConnection:
         self.backend = backend
         self.senders: dict[QuicStream, None] = {}
         """Streams on which a task waits to send."""
+        self.keepalive = KEEPALIVE
+        """Seconds of silence after which the peer is asked for a sign of life."""
         self.accepts_uni_streams = False
         """Whether unidirectional streams of the peer are wanted; libp2p refuses them."""
         self._endpoint = endpoint
@@ -105,8 +107,9 @@ class QuicConnection:
         self._unsent: deque[tuple[bytes, int, Endpoint]] = deque()  # the socket was full
         self._more = False  # sending stopped only to let others have their turn
         self._last_sent: bytes | None = None
+        self._opening: list[bytes] = []  # what was sent first, until the peer answers
         self._last_write = -math.inf
-        self._keepalive_at = trio.current_time() + KEEPALIVE
+        self._keepalive_at = trio.current_time() + self.keepalive
         self._unread = 0
         self._reserved = 0
 
@@ -167,12 +170,16 @@ class QuicConnection:
             PeerTimeout: the peer fell silent.
         """
         try:
-            await trio.lowlevel.checkpoint()
-            while not (self._established or self.closed):
-                await self._wait()
+            await self.wait_established()
         except BaseException:
             self.abort()
             raise
+
+    async def wait_established(self) -> None:
+        """As `establish`, but when this is cancelled, the handshake goes on if anybody reads."""
+        await trio.lowlevel.checkpoint()
+        while not (self._established or self.closed):
+            await self._wait()
         if not self._established or self.closed:
             raise self._handshake_error()
 
@@ -226,7 +233,7 @@ class QuicConnection:
         if due:
             self.backend.on_timer(now)
         if self._keepalive_at <= now:
-            self._keepalive_at = now + KEEPALIVE
+            self._keepalive_at = now + self.keepalive
             if self._established:
                 self.backend.ping()
                 due = True
@@ -248,6 +255,11 @@ class QuicConnection:
                 self._on_time(trio.current_time())
         finally:
             self._shut("we closed the connection", code)
+
+    def repeat_opening(self) -> None:
+        """Send a client's first datagrams once more, as a network may, if nothing came back yet."""
+        for datagram in self._opening:
+            self._endpoint.send(datagram, len(datagram), self.remote)
 
     def abort(self, code: int = 0) -> None:
         """End at once. One datagram tells the peer, as a reset does for TCP."""
@@ -281,6 +293,7 @@ class QuicConnection:
         if self.closed:
             return
         self._closed_by = by
+        self._opening.clear()
         for stream in tuple(self._streams.values()):
             stream.abandon()
         self._streams.clear()
@@ -372,8 +385,9 @@ class QuicConnection:
     def receive(self, train: bytes, segment: int, source: Endpoint) -> None:
         """Take datagrams; whoever calls also calls `flush`, once for all of a turn."""
         now = trio.current_time()
-        self._keepalive_at = now + KEEPALIVE
+        self._keepalive_at = now + self.keepalive
         self.bytes_received += len(train)
+        self._opening.clear()
         if not self._established and self.bytes_received > EARLY_BYTES:
             self.vanish("too much was sent before the handshake was complete")
             return
@@ -495,6 +509,8 @@ class QuicConnection:
                 return
             self._unsent.popleft()
         datagrams = self.backend.poll(now, DATAGRAMS_PER_TURN)
+        if not (self._opening or self.bytes_received):
+            self._opening = [datagram for datagram, _ in datagrams]
         self._more = len(datagrams) == DATAGRAMS_PER_TURN
         room = self._endpoint.max_train
         train: list[bytes] = []

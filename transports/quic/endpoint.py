@@ -11,11 +11,12 @@ import os
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
 from carrick.interfaces import Buffer, DatagramSocket, Endpoint, Role
+from carrick.transports.interception import Interceptions
 from carrick.transports.quic.attendance import Attendance, Seat
 from carrick.transports.quic.connection import QuicConnection
 from carrick.transports.quic.engine import CONNECTION_ID_LENGTH, Engine, EngineSettings
@@ -33,7 +34,7 @@ from carrick.transports.quic.tokens import AddressTokens
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Acceptor", "UdpEndpoint"]
+__all__ = ["Acceptor", "Interceptor", "UdpEndpoint"]
 
 RETRY_ABOVE = 64  # half-open connections, above which clients prove their address first
 MAX_HALF_OPEN = 1000
@@ -45,6 +46,19 @@ MIN_INITIAL = 1200  # bytes of a client's first datagram (RFC 9000 section 14.1)
 MIN_CLIENT_ID = 8  # bytes of its first destination id (RFC 9000 section 7.2)
 _FAREWELLS = 256
 _REPEATS = 3
+
+
+class Interceptor(Protocol):
+    """What waits for a peer at an IP address, whatever its port: a hole punch."""
+
+    def profile(self) -> Profile:
+        """For the handshake of what arrives, as in `accept_protocol`."""
+
+    def take(self, connection: QuicConnection) -> bool:
+        """Take a `libp2p` connection, before any acceptor; False: it is none for us."""
+
+    def heard(self, source: Endpoint) -> bool:
+        """A datagram of no connection came from there. Whether that concerned us."""
 
 
 class Acceptor:
@@ -118,9 +132,7 @@ class UdpEndpoint:
         self._open: set[QuicConnection] = set()
         self._half_open: dict[QuicConnection, float] = {}
         self._acceptors: dict[str, Acceptor] = {}
-        self._interceptors: dict[
-            str, tuple[Callable[[QuicConnection], bool], Callable[[], Profile]]
-        ] = {}
+        self._interceptions: Interceptions[Interceptor] = Interceptions()
         self._farewells: OrderedDict[bytes, tuple[list[int], bytes, Endpoint]] = OrderedDict()
         self._tokens = AddressTokens(os.urandom(32))
         self._buffer = memoryview(bytearray(RECEIVE_SIZE))
@@ -171,26 +183,15 @@ class UdpEndpoint:
         connection.flush()
         return connection
 
-    def intercept(
-        self, host: str, take: Callable[[QuicConnection], bool], profile: Callable[[], Profile]
-    ) -> Callable[[], None]:
-        """Offer `libp2p` connections from the IP address `host` to `take` before any acceptor.
+    def intercept(self, remote: Endpoint, interceptor: Interceptor) -> Callable[[], None]:
+        """Tell `interceptor` first about what comes from the IP address of `remote`.
 
-        Args:
-            profile: for the handshake, as in `accept_protocol`.
-
-        Returns:
-            what ends that.
-
-        Raises:
-            ValueError: somebody waits for that address already.
+        Returns what ends that.
         """
-        if host in self._interceptors:
-            raise ValueError(f"connections from {host} are waited for already")
-        self._interceptors[host] = take, profile
+        release = self._interceptions.add(remote, interceptor)
 
         def end() -> None:
-            self._interceptors.pop(host, None)
+            release()
             self._close_if_unused()
 
         return end
@@ -228,10 +229,21 @@ class UdpEndpoint:
 
     def negotiated(self, connection: QuicConnection, alpn: str) -> bool:
         """The protocol of an inbound connection is known; False if nobody wants it."""
-        waiting = self._interceptors.get(connection.remote[0])
-        if waiting is not None and alpn == "libp2p" and waiting[0](connection):
+        if (
+            self._interceptions
+            and alpn == "libp2p"
+            and self._interceptions.offer(connection.remote, lambda each: each.take(connection))
+        ):
             return True
-        acceptor = self._acceptors.get(alpn)
+        return self._deliver(connection, alpn)
+
+    def hand_over(self, connection: QuicConnection) -> None:
+        """An interceptor leaves an inbound connection to whoever accepts its protocol."""
+        if not self._deliver(connection, connection.alpn):
+            connection.refuse()
+
+    def _deliver(self, connection: QuicConnection, alpn: str | None) -> bool:
+        acceptor = None if alpn is None else self._acceptors.get(alpn)
         return acceptor is not None and acceptor.deliver(connection)
 
     def established(self, connection: QuicConnection) -> None:
@@ -260,7 +272,7 @@ class UdpEndpoint:
         self._close_if_unused()
 
     def _close_if_unused(self) -> None:
-        if not (self.closed or self._acceptors or self._open or self._interceptors):
+        if not (self.closed or self._acceptors or self._open or self._interceptions):
             self.closed = True
             self._socket.close()
             self._on_closed(self)
@@ -326,6 +338,8 @@ class UdpEndpoint:
         self, datagram: bytes, sender: Endpoint, touched: dict[QuicConnection, None]
     ) -> None:
         """A datagram of no connection: the first of a new one, or else nothing is said."""
+        if self._interceptions:
+            self._interceptions.offer(sender, lambda each: each.heard(sender), in_turn=False)
         id = _destination(datagram, 0)
         if (connection := self._connections.get(id)) is not None:  # born a moment ago
             connection.receive(datagram, len(datagram), sender)
@@ -388,8 +402,8 @@ class UdpEndpoint:
 
     def _profiles(self, sender: Endpoint) -> Mapping[str, Profile]:
         profiles = {alpn: acceptor.profile() for alpn, acceptor in self._acceptors.items()}
-        if (waiting := self._interceptors.get(sender[0])) is not None:
-            profile = waiting[1]()
+        if (waiting := self._interceptions.first(sender)) is not None:
+            profile = waiting.profile()
             profiles.setdefault(profile.alpn, profile)
         return profiles
 

@@ -15,7 +15,7 @@ from carrick.transports.quic.connection import QuicConnection, quic_address
 from carrick.transports.quic.endpoint import Acceptor, UdpEndpoint
 from carrick.transports.quic.identity import ALPN, HostIdentity
 from carrick.transports.quic.pool import EndpointPool
-from carrick.transports.quic.punching import Punch
+from carrick.transports.quic.punching import ClientPunch, ServerPunch
 from carrick.transports.quic.selftest import require_client_authentication
 
 if TYPE_CHECKING:
@@ -76,27 +76,32 @@ class QuicTransport:
             raise PeerTimeout(f"no answer within {CONNECT_TIMEOUT:g} s")
         return connection
 
+    async def dial_back(
+        self, address: Multiaddr, peer: PeerId | None, *, budget: Budget
+    ) -> QuicConnection:
+        """See `carrick.interfaces.PunchingTransport`."""
+        return await self.dial(address, peer, budget=budget)
+
     def can_punch(self, address: Multiaddr) -> bool:
         return self.can_dial(address)
 
     async def punch(
         self, address: Multiaddr, peer: PeerId | None, *, role: Role, budget: Budget
     ) -> QuicConnection:
-        """Open a hole in our NAT for `address`, and connect through it.
+        """See `carrick.interfaces.PunchingTransport`.
 
-        Both sides call this at the same moment. As CLIENT we dial. As SERVER we send datagrams that
-        mean nothing, until the dial of the peer comes from that IP address; it is not offered to
-        the listener. The caller may set a shorter deadline.
+        As CLIENT we dial. As SERVER we send datagrams that mean nothing, until the dial arrives.
+        The first one leaves before this waits, if a socket is bound already.
 
         Raises:
-            PeerTimeout: nobody came within `PUNCH_TIMEOUT`.
-            DialError: that address is being punched already.
+            PeerTimeout: nobody was met within `PUNCH_TIMEOUT`.
+            DialError: there is no socket to be had.
         """
-        if role is Role.CLIENT:
-            return await self.dial(address, peer, budget=budget)
         remote = _require_endpoint(address)
         endpoint = await self._endpoint_for(remote)
-        return await Punch(endpoint, remote, self._identity, self._rng).run(peer, budget)
+        kind = ClientPunch if role is Role.CLIENT else ServerPunch
+        punch = kind(endpoint, remote, self._identity, self._rng, peer=peer, budget=budget)
+        return await punch.run()
 
     async def listen(self, address: Multiaddr) -> QuicListener:
         local = _require_endpoint(address)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import random
 from typing import TYPE_CHECKING
 
 import trio
 
 from carrick.addressing import endpoint_address, tcp_endpoint
-from carrick.errors import DialError, PeerTimeout, UnsupportedAddress
+from carrick.errors import BothDialed, DialError, PeerTimeout, UnsupportedAddress
 from carrick.interfaces import (
     Budget,
     ByteSocket,
@@ -31,6 +32,7 @@ from carrick.transports.bytestream import (
     SecurityRefused,
     Upgrader,
 )
+from carrick.transports.tcp.punching import Punch
 
 if TYPE_CHECKING:
     from multiaddr import Multiaddr
@@ -50,6 +52,7 @@ class TcpTransport:
         upgrader: what secures and multiplexes.
         sockets: opens sockets; None takes those of the context that makes it.
         reuse_port: dial from the listening port.
+        rng: for the pauses of hole punching.
     """
 
     def __init__(
@@ -58,8 +61,10 @@ class TcpTransport:
         *,
         sockets: SocketOpener | None = None,
         reuse_port: bool = True,
+        rng: random.Random | None = None,
     ) -> None:
         self.upgrader = upgrader
+        self._rng = rng or random.Random()
         self._sockets = sockets or current_sockets()
         self._reuse_port = reuse_port
         self._listeners: list[TcpListener] = []
@@ -78,10 +83,29 @@ class TcpTransport:
         role: Role = Role.CLIENT,
         budget: Budget,
     ) -> ByteStreamConnection:
+        return await self._dial(address, peer, role, budget, reuse_port=self._reuse_port)
+
+    async def dial_back(
+        self, address: Multiaddr, peer: PeerId | None, *, budget: Budget
+    ) -> ByteStreamConnection:
+        """See `carrick.interfaces.PunchingTransport`. Not from the listening port: the NAT would
+        remember the SYN, let the peer's SYN in before our next one, and then take our listener's
+        answer, which has another sequence number, for one that does not belong to it."""
+        return await self._dial(address, peer, Role.CLIENT, budget, reuse_port=False)
+
+    async def _dial(
+        self,
+        address: Multiaddr,
+        peer: PeerId | None,
+        role: Role,
+        budget: Budget,
+        *,
+        reuse_port: bool,
+    ) -> ByteStreamConnection:
         remote = _endpoint(address)
         refused: list[str] = []
         while True:
-            socket = await self._connect(address, remote)
+            socket = await self._connect(remote, reuse_port)
             try:
                 return await self.upgrader.upgrade(
                     socket,
@@ -95,6 +119,36 @@ class TcpTransport:
             except SecurityRefused as error:
                 assert error.protocol is not None
                 refused.append(error.protocol)
+            except BothDialed:
+                if not reuse_port:
+                    raise
+                reuse_port = False  # from another port our two dials do not meet
+
+    def can_punch(self, address: Multiaddr) -> bool:
+        return self.can_dial(address)
+
+    async def punch(
+        self, address: Multiaddr, peer: PeerId | None, *, role: Role, budget: Budget
+    ) -> ByteStreamConnection:
+        """See `carrick.interfaces.PunchingTransport`. The first SYN leaves before this waits.
+
+        Raises:
+            PeerTimeout: nobody was met within `PUNCH_TIMEOUT`.
+            DialError: no network of ours leads there.
+        """
+        remote = _endpoint(address)
+        punch = Punch(
+            self.upgrader,
+            self._sockets,
+            address,
+            remote,
+            self._local_for(remote),
+            peer=peer,
+            role=role,
+            budget=budget,
+            rng=self._rng,
+        )
+        return await punch.run()
 
     async def listen(self, address: Multiaddr) -> TcpListener:
         endpoint = _endpoint(address)
@@ -120,10 +174,10 @@ class TcpTransport:
             remote_address=endpoint_address(socket.remote),
         )
 
-    async def _connect(self, address: Multiaddr, remote: Endpoint) -> ByteSocket:
+    async def _connect(self, remote: Endpoint, reuse_port: bool) -> ByteSocket:
         try:
             with trio.move_on_after(CONNECT_TIMEOUT):
-                local = self._local_for(remote)
+                local = self._local_for(remote) if reuse_port else None
                 if local is not None:
                     try:
                         return await self._sockets.connect_tcp(remote, local=local)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 from typing import Any, NoReturn
 
 import click
 
 import carrick
+from carrick.cli.groups import LazyGroup
 from carrick.cli.options import Settings, global_options
 
 __all__ = ["main"]
@@ -24,6 +24,11 @@ _COMMANDS = {
     "perf": "Measure the throughput to a peer.",
     "id": "Show the peer id of a key.",
     "key": "Make and show keys.",
+    "status": "Show how the running node is reached, and by how many peers.",
+    "peers": "Show the running node's connections.",
+    "addrs": "Show the running node's addresses.",
+    "nat": "The NAT in front of this machine.",
+    "relay": "Relay for others, or be relayed.",
     "demo": "Two people behind NATs meet, on a simulated internet.",
     "version": "Show the version.",
 }
@@ -46,27 +51,10 @@ CARRICK_PING_COUNT for the --count of ping.
 """
 
 
-class _Commands(click.Group):
-    """A group that knows its commands by name, and imports one when it is used."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
-            return None
-        module = import_module(f"carrick.cli.commands.{cmd_name}")
-        command = module.command
-        assert isinstance(command, click.Command)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
-
-
-_group = _Commands(
+_group = LazyGroup(
     "carrick",
+    _COMMANDS,
+    "carrick.cli.commands.",
     help="Carrick joins any two libp2p peers.",
     epilog=_EPILOG,
     params=[

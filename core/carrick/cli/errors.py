@@ -12,6 +12,7 @@ import click
 import trio
 
 from carrick import errors
+from carrick.cli.api.client import NoNode
 from carrick.cli.options import Settings
 from carrick.cli.output import to_json
 
@@ -51,6 +52,8 @@ _TABLE: tuple[tuple[type[BaseException], str, int], ...] = (
     (errors.NoAddresses, "not_found", NOT_FOUND),
     (errors.ResourceLimitExceeded, "limit_exceeded", REFUSED),
     (errors.ConnectionGated, "gated", REFUSED),
+    (errors.RequestRefused, "refused", REFUSED),
+    (NoNode, "no_node", FAILED),
     (errors.PrivateNetworkRequired, "private_network_required", REFUSED),
     (errors.LimitedConnection, "limited_connection", RELAYED),
     (errors.ProtocolNotSupported, "protocol_not_supported", FAILED),

@@ -15,7 +15,7 @@ from carrick.cli.options import Settings
 if TYPE_CHECKING:
     from carrick import HostBuilder
 
-__all__ = ["NodeOptions", "make_builder", "node_options"]
+__all__ = ["Names", "NodeOptions", "make_builder", "node_options"]
 
 _log = logging.getLogger("carrick.cli")
 
@@ -31,7 +31,7 @@ class NodeOptions(TypedDict):
     trace_frames: Path | None
 
 
-class _Names(click.ParamType[tuple[str, ...]]):
+class Names(click.ParamType[tuple[str, ...]]):
     """One or more of some names, separated by commas."""
 
     name = "names"
@@ -58,7 +58,7 @@ def node_options(function: Callable[..., Any]) -> Callable[..., Any]:
         (
             click.option(
                 "--security",
-                type=_Names("noise", "tls"),
+                type=Names("noise", "tls"),
                 default="noise,tls",
                 show_default=True,
                 envvar="CARRICK_SECURITY",
@@ -66,7 +66,7 @@ def node_options(function: Callable[..., Any]) -> Callable[..., Any]:
             ),
             click.option(
                 "--muxer",
-                type=_Names("yamux", "mplex"),
+                type=Names("yamux", "mplex"),
                 default="yamux",
                 show_default=True,
                 envvar="CARRICK_MUXER",

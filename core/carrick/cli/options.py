@@ -40,6 +40,11 @@ class Settings:
         """Where this machine's own key is, if it has one."""
         return self.home / "key"
 
+    @property
+    def home_api(self) -> Path:
+        """Where this machine's running node can be asked."""
+        return self.home / "api.sock"
+
 
 class Duration(click.ParamType[float]):
     """`30s`, `1.5m`, `200ms`, `2h`, or seconds: more than 0."""
@@ -136,7 +141,8 @@ def global_options(*, environment: bool) -> list[click.Parameter]:
             variable="HOME",
             type=click.Path(path_type=Path),
             metavar="FOLDER",
-            help="Where this machine's own key is. Default: ~/.carrick.",
+            help="Where this machine's own key is, and the socket of its running node. "
+            "Default: ~/.carrick.",
         ),
         option(
             "-v",

@@ -13,6 +13,7 @@ from carrick.addressing import (
     Reach,
     expand_unspecified,
     host_ip,
+    is_relayed,
     reach,
 )
 from carrick.sockets import current_sockets
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from multiaddr import Multiaddr
 
     from carrick.host.service import OwnAddressSource
+    from carrick.identity import PeerId
+    from carrick.network import Connection
 
 __all__ = ["Announcement", "OwnAddresses"]
 
@@ -73,6 +76,8 @@ class OwnAddresses:
         self._listening = listening
         self._announcement = announcement
         self._clock = clock
+        self.reticent: set[PeerId] = set()
+        """Peers that are told only relayed addresses over a relay, so that they do not dial us."""
         self._sockets = current_sockets()  # of the context that opens the host
         self._sources: list[OwnAddressSource] = []
         self._filters: list[Callable[[Multiaddr], bool]] = []
@@ -99,7 +104,7 @@ class OwnAddresses:
         """Every address that we would tell to somebody, best known first, without duplicates."""
         found = self._collect()
         if found != self._found:
-            kept = [address for address in dict.fromkeys(found) if not self._withheld(address)]
+            kept = [address for address in dict.fromkeys(found) if not self.is_withheld(address)]
             self._found, self._all = found, tuple(kept[:MAX_ADDRESSES])
             self._told.clear()
         return self._all
@@ -114,6 +119,13 @@ class OwnAddresses:
         if width not in self._told:
             self._told[width] = tuple(each for each in every if _width(each) >= width)
         return self._told[width]
+
+    def for_connection(self, connection: Connection) -> tuple[Multiaddr, ...]:
+        """What the peer of `connection` is told over it."""
+        told = self.for_peer_at(connection.remote_address)
+        if connection.is_relayed and connection.peer_id in self.reticent:
+            told = tuple(filter(is_relayed, told))
+        return told
 
     def _collect(self, *, filtered: bool = True) -> list[Multiaddr]:
         announcement = self._announcement
@@ -146,7 +158,8 @@ class OwnAddresses:
             self._expanded[address] = expand_unspecified(address, self._interfaces)
         return self._expanded[address]
 
-    def _withheld(self, address: Multiaddr) -> bool:
+    def is_withheld(self, address: Multiaddr) -> bool:
+        """A person does not want it to be told."""
         ip = host_ip(address)
         return ip is not None and any(
             ip in network

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar, overload
 import trio
 from multiaddr import Multiaddr
 
-from carrick.addressing import parse_address, split_peer, with_peer
+from carrick.addressing import is_relayed, parse_address, split_peer, with_peer
 from carrick.errors import CarrickError, LimitedConnection, NoAddresses, PeerTimeout
 from carrick.host.addresses import Announcement, OwnAddresses
 from carrick.host.bookkeeping import Bookkeeper
+from carrick.host.connecting import Connector
 from carrick.host.nat import UNKNOWN_NAT, Nat, NatChanged
 from carrick.host.observed import ObservedAddresses
 from carrick.host.reachability import OwnAddressesChanged
+from carrick.host.strategies import STRATEGIES
 from carrick.identity import PeerId, PrivateKey
 from carrick.network import (
     AddressSource,
@@ -30,7 +32,7 @@ from carrick.network import (
 
 if TYPE_CHECKING:
     from carrick.host.service import OwnAddressSource, PunchAddressSource, Service
-    from carrick.host.strategies import Strategy
+    from carrick.host.strategies import ConnectTrace, Strategy
     from carrick.peerstore import Peerstore
     from carrick.transports.bytestream import Upgrader
 
@@ -56,6 +58,8 @@ class Host:
         nat: what is known of the NAT that we are behind.
         strategies: how peers are reached, by name.
         rng: the host's randomness, for anything but keys.
+        ready: set when every service runs and we listen. Services that dial by themselves wait for
+            it: before, a connection might pass no identify, and leave from any port.
         upgrader: what secures and multiplexes byte streams, for transports that services add.
     """
 
@@ -81,9 +85,11 @@ class Host:
             lambda: swarm.listen_addresses, announcement, trio.current_time
         )
         self.rng = rng
-        self.observed = observed or ObservedAddresses()
+        self.ready = trio.Event()
+        self.observed = ObservedAddresses() if observed is None else observed
         self.nat = UNKNOWN_NAT
-        self.strategies: dict[str, Strategy] = {}
+        self._connector = Connector(swarm, self._own_relays)
+        self.strategies: dict[str, Strategy] = self._connector.strategies
         self._punch_addresses: list[PunchAddressSource] = []
         self._detached_swarm = detached_swarm
         self.upgrader = upgrader
@@ -95,6 +101,7 @@ class Host:
             lambda: self.observed.active(swarm.listen_addresses, trio.current_time())
         )
         swarm.known_protocols = peerstore.protocols
+        swarm.reach = self._connector.reach
 
     @asynccontextmanager
     async def running(self, listen: Iterable[Multiaddr]) -> AsyncIterator[None]:
@@ -108,12 +115,14 @@ class Host:
             async with trio.open_nursery() as nursery:
                 try:
                     await nursery.start(self.swarm.run)
+                    await nursery.start(self._connector.run)
                     nursery.start_soon(self._bookkeeper.run)
                     for service in self._services:
                         await nursery.start(service.run, self)
                     for address in listen:
                         await trio.lowlevel.checkpoint_if_cancelled()  # then the swarm has stopped
                         await self.swarm.listen(address)
+                    self.ready.set()
                     yield
                 except BaseException as error:
                     failures.append(error)
@@ -199,17 +208,46 @@ class Host:
 
     # --- reaching others --------------------------------------------------------------------------
 
-    async def connect(self, target: Target, *, timeout: float = 30.0) -> Connection:
+    async def connect(
+        self,
+        target: Target,
+        *,
+        timeout: float = 30.0,
+        strategies: Sequence[str] = STRATEGIES,
+        direct: bool = False,
+        trace: ConnectTrace | None = None,
+    ) -> Connection:
         """The connection to a peer, made if there is none.
 
-        Returns after the connection steps (identify), so that what the peer speaks is known.
+        Returns after the connection steps (identify), so that what the peer speaks is known. A
+        relayed connection is returned as soon as it is there, while attempts at a direct one go on
+        in the background; new streams take the direct one once it has come.
+
+        Args:
+            timeout: seconds for all of it.
+            strategies: by which ways, in the order in which they are tried: each starts when those
+                before it have failed, or after a head start of half a second.
+            direct: a relayed connection will not do, and only helps to make a direct one.
+            trace: takes what each strategy did; `await trace.settled()` waits for what goes on in
+                the background.
 
         Raises:
-            DialError: it could not be reached; one cause for each address tried.
+            DialError: it could not be reached; one cause for each address and strategy tried.
             PeerTimeout: nothing came of it within `timeout` seconds.
+            ValueError: a strategy that nobody knows.
         """
         peer, addresses = resolve_target(target)
-        return await self.swarm.connect(peer, addresses, timeout=timeout)
+        with trio.move_on_after(timeout):
+            connection = await self._connector.reach(
+                peer,
+                addresses,
+                strategies=strategies,
+                direct=direct,
+                trace=trace,
+                timeout=timeout,
+            )
+            return await connection.wait_announced()
+        raise PeerTimeout(f"nothing came of it within {timeout:g} s", peer=peer)
 
     async def open_stream(
         self,
@@ -311,6 +349,9 @@ class Host:
         if self._detached_swarm is None:
             raise CarrickError("this host was made without a way to dial as a stranger")
         return self._detached_swarm()
+
+    def _own_relays(self) -> list[Multiaddr]:
+        return [address for address in self.own_addresses.all() if is_relayed(address)]
 
     async def _known_addresses(self, peer: PeerId) -> Iterable[Multiaddr]:
         return self.peerstore.addresses(peer)

@@ -29,8 +29,8 @@ class PortDelta(enum.Enum):
     UNKNOWN = "unknown"
     EQUAL = "equal"  # the port inside
     PRESERVING = "preserving"  # as far apart as the ports inside
-    INDEPENDENT = "independent"  # each new port inside gets the last one outside plus a step
-    DEPENDENT = "dependent"  # each new mapping, to whatever remote endpoint, does
+    INDEPENDENT = "independent"  # each new mapping gets the last one's plus a step
+    DEPENDENT = "dependent"  # so do the mappings of consecutive ports inside, but only those
     RANDOM = "random"
 
 
@@ -74,7 +74,9 @@ class NatBehaviour:
         if self.mapping is Dependence.UNKNOWN:
             return "unknown"
         if self.translates is False:
-            return "open" if self.filtering is Dependence.NOTHING else "firewall"
+            return {Dependence.NOTHING: "open", Dependence.UNKNOWN: "unknown"}.get(
+                self.filtering, "firewall"
+            )
         return {
             Dependence.NOTHING: "full cone",
             Dependence.ADDRESS: "restricted cone",

@@ -28,7 +28,7 @@ from carrick.addressing import (
 from carrick.addressing.reach import Reach
 from carrick.interfaces import Endpoint
 
-__all__ = ["OBSERVERS", "ObservedAddresses"]
+__all__ = ["OBSERVERS", "ObservedAddresses", "Sighting"]
 
 OBSERVERS = 4  # independent ones; go's ActivationThresh
 MAX_OBSERVATIONS = 1024  # of connections, in all
@@ -37,6 +37,22 @@ MAX_PER_LISTENER = 3  # addresses; go's maxExternalThinWaistAddrsPerLocalAddr
 LIFETIME = 1800.0  # s that an observation outlives its connection
 
 Observer: TypeAlias = "ipaddress.IPv4Address | ipaddress.IPv6Network"
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """Over one connection, a peer sees us at `seen`.
+
+    Attributes:
+        protocol: `tcp` or `udp`.
+        local: our endpoint of the connection.
+        observer: the peer's IPv4 address or IPv6 /56.
+    """
+
+    protocol: str
+    local: Endpoint
+    observer: Observer
+    seen: Endpoint
 
 
 @dataclass(slots=True)
@@ -55,12 +71,16 @@ class ObservedAddresses:
     Args:
         observers: how many independent ones an address needs; 4 suits a node that stays, 1 a
             command that runs once.
+
+    Attributes:
+        private: private addresses count as well, for networks in which they are the public ones.
     """
 
     def __init__(self, *, observers: int = OBSERVERS) -> None:
         if observers < 1:
             raise ValueError(f"an address needs at least one observer, not {observers}")
         self.observers = observers
+        self.private = False
         self._observations: OrderedDict[Hashable, _Observation] = OrderedDict()
         """By connection, the oldest first."""
         self._by_observer: Counter[Observer] = Counter()
@@ -86,7 +106,7 @@ class ObservedAddresses:
             local: our address of the connection.
             remote: the peer's.
         """
-        observation = _observation(local, remote, seen)
+        observation = _observation(local, remote, seen, self.private)
         if observation is None:
             return False
         self._expire(now)
@@ -131,11 +151,28 @@ class ObservedAddresses:
         if key not in self._found:
             if len(self._found) >= 8:
                 self._found.clear()
-            found = [each for own in listening for each in self._seen_for(own, observers)]
-            self._found[key] = tuple(dict.fromkeys(found))
+            counts = self.counts(listening, now)
+            self._found[key] = tuple(each for each in counts if counts[each] >= observers)
         return self._found[key]
 
-    def _seen_for(self, listener: Multiaddr, observers: int) -> list[Multiaddr]:
+    def counts(self, listening: Iterable[Multiaddr], now: float) -> dict[Multiaddr, int]:
+        """How many observers see us at each of the candidates, in their order."""
+        self._expire(now)
+        found: dict[Multiaddr, int] = {}
+        for own in listening:
+            for address, count in self._seen_for(own):
+                found[address] = max(count, found.get(address, 0))
+        return found
+
+    def sightings(self, now: float) -> tuple[Sighting, ...]:
+        """Everything that was observed, the oldest first: a NAT's behaviour shows in it."""
+        self._expire(now)
+        return tuple(
+            Sighting(each.protocol, (str(each.ip), each.port), each.observer, each.seen)
+            for each in self._observations.values()
+        )
+
+    def _seen_for(self, listener: Multiaddr) -> list[tuple[Multiaddr, int]]:
         protocol, bound = _endpoint(listener)
         if bound is None:
             return []
@@ -146,7 +183,7 @@ class ObservedAddresses:
                 voters.setdefault(each.seen, set()).add(each.observer)
         # Equal ones in the order in which they were first seen.
         best = sorted(voters, key=lambda seen: -len(voters[seen]))[:MAX_PER_LISTENER]
-        return [_at(listener, seen) for seen in best if len(voters[seen]) >= observers]
+        return [(_at(listener, seen), len(voters[seen])) for seen in best]
 
     def _expire(self, now: float) -> None:
         if now < self._next_expiry:
@@ -166,15 +203,17 @@ class ObservedAddresses:
                 del self._by_observer[observation.observer]
 
 
-def _observation(local: Multiaddr, remote: Multiaddr, seen: Multiaddr) -> _Observation | None:
+def _observation(
+    local: Multiaddr, remote: Multiaddr, seen: Multiaddr, private: bool
+) -> _Observation | None:
     """What the three addresses amount to; None if it says nothing about a public address."""
     if is_relayed(local) or is_relayed(remote) or is_relayed(seen):
         return None
     protocol, here = _endpoint(local)
-    there, outside = _endpoint(seen)[1], _public(host_ip(remote))
+    there, outside = _endpoint(seen)[1], _outside(host_ip(remote), private)
     if here is None or there is None or outside is None or _endpoint(seen)[0] != protocol:
         return None
-    seen_ip = _public(_ip(there))
+    seen_ip = _outside(_ip(there), private)
     own_ip = _ip(here)
     if seen_ip is None or own_ip.version != seen_ip.version:
         return None
@@ -186,10 +225,11 @@ def _observation(local: Multiaddr, remote: Multiaddr, seen: Multiaddr) -> _Obser
     return _Observation(protocol, own_ip, here[1], (str(seen_ip), there[1]), observer)
 
 
-def _public(ip: IPAddress | None) -> IPAddress | None:
+def _outside(ip: IPAddress | None, private: bool) -> IPAddress | None:
     if isinstance(ip, ipaddress.IPv6Address):
         ip = ip.ipv4_mapped or ipaddress.IPv6Address(int(ip))
-    return ip if ip is not None and ip_reach(ip) is Reach.PUBLIC else None
+    kinds = (Reach.PUBLIC, Reach.PRIVATE, Reach.CGNAT) if private else (Reach.PUBLIC,)
+    return ip if ip is not None and ip_reach(ip) in kinds else None
 
 
 def _endpoint(address: Multiaddr) -> tuple[str, Endpoint | None]:

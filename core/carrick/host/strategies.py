@@ -10,6 +10,8 @@ import enum
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+import trio
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -18,7 +20,16 @@ if TYPE_CHECKING:
     from carrick.identity import PeerId
     from carrick.network import Connection
 
-__all__ = ["STRATEGIES", "ConnectTrace", "Goal", "Result", "Step", "Strategy"]
+__all__ = [
+    "STRATEGIES",
+    "ConnectTrace",
+    "Direct",
+    "Goal",
+    "Relay",
+    "Result",
+    "Step",
+    "Strategy",
+]
 
 STRATEGIES = ("direct", "reverse", "punch", "relay")
 
@@ -51,6 +62,12 @@ class Step:
     reason: str | None = None
     address: Multiaddr | None = None
     attempts: list[Step] = field(default_factory=list)
+
+    def begin(self, now: float, address: Multiaddr | None = None) -> Step:
+        """An attempt within this step."""
+        attempt = Step(self.strategy, now, address=address)
+        self.attempts.append(attempt)
+        return attempt
 
     def end(self, now: float, result: Result, reason: str | None = None) -> None:
         """It is over; the first word counts."""
@@ -85,8 +102,18 @@ class ConnectTrace:
     started: float = 0.0
     steps: list[Step] = field(default_factory=list)
     outcome: str | None = None
+    _settled: trio.Event = field(default_factory=trio.Event, repr=False, compare=False)
+
+    async def settled(self) -> None:
+        """Wait until all steps have ended, also those that went on in the background."""
+        await self._settled.wait()
+
+    def settle(self) -> None:
+        """All steps have ended. For the engine."""
+        self._settled.set()
 
     def begin(self, strategy: str, now: float) -> Step:
+        """A step. For the engine."""
         step = Step(strategy, now)
         self.steps.append(step)
         return step
@@ -110,6 +137,17 @@ class Goal(Protocol):
 
     @property
     def trace(self) -> ConnectTrace: ...
+
+    async def dial(self, step: Step, *, relayed: bool = False) -> Connection:
+        """Dial the peer at its addresses, those that were given and those that the address sources
+        know; each becomes an attempt of `step`.
+
+        Args:
+            relayed: at those over relays, instead of the direct ones.
+
+        Raises:
+            DialError: with one cause per address.
+        """
 
     async def relayed(self) -> Connection:
         """The relayed connection with the peer, over which the two can agree on a direct one. It is
@@ -135,6 +173,24 @@ class Strategy(Protocol):
         Raises:
             CarrickError: why not.
         """
+
+
+class Direct:
+    """Dials the peer."""
+
+    name = "direct"
+
+    async def reach(self, goal: Goal, step: Step) -> Connection:
+        return await goal.dial(step)
+
+
+class Relay:
+    """Dials the peer over relays: those of its addresses, or else those that relay to us."""
+
+    name = "relay"
+
+    async def reach(self, goal: Goal, step: Step) -> Connection:
+        return await goal.dial(step, relayed=True)
 
 
 def _ms(seconds: float) -> float:

@@ -175,6 +175,12 @@ class Transport(Protocol):
 class PunchingTransport(Transport, Protocol):
     """A transport that can also meet a peer between their two NATs."""
 
+    async def dial_back(
+        self, address: Multiaddr, peer: PeerId | None, *, budget: Budget
+    ) -> MuxedConnection:
+        """As `dial`, of a peer that may have to be punched towards next: nothing that this leaves
+        in our NAT is in the way of that."""
+
     def can_punch(self, address: Multiaddr) -> bool: ...
 
     async def punch(
@@ -182,9 +188,10 @@ class PunchingTransport(Transport, Protocol):
     ) -> MuxedConnection:
         """Open a hole in our NAT towards `address`, and connect through it.
 
-        Both peers call this at the same moment, in opposite roles. Meanwhile whatever arrives from
-        the IP address of `address`, from any port, belongs to the punch and not to the listener.
-        The caller may set a deadline; cancelling leaves nothing behind.
+        Both peers call this at the same moment, in opposite roles. Meanwhile what arrives from the
+        IP address of `address`, from any port, belongs to the punch, which may leave it to the
+        listener where that does the same: in the role SERVER. The caller may set a deadline;
+        cancelling leaves nothing behind.
 
         Args:
             address: where the peer was seen, without the `/p2p/…` part.

@@ -133,3 +133,7 @@ class SocketOpener(Protocol):
     def interface_addresses(self) -> list[IPInterface]:
         """The IP addresses, with their networks, of the interfaces that are up, as they are now,
         loopback included. A link-local IPv6 address carries its zone as `scope_id`."""
+
+    def default_gateways(self) -> list[str]:
+        """The IPv4 addresses of the routers that lead elsewhere, the preferred one first; empty
+        where there is none, or where the system is not asked."""

@@ -9,7 +9,7 @@ from carrick.network.gater import AllowAll, BlockList, ConnectionGater
 from carrick.network.handlers import StreamHandler
 from carrick.network.limits import Limits
 from carrick.network.manager import ConnectionManager
-from carrick.network.pathfinder import AddressSource, DialStrategy
+from carrick.network.pathfinder import AddressSource, Pathfinder, Search, Way
 from carrick.network.resources import ResourceManager
 from carrick.network.serving import ConnectionStep
 from carrick.network.stream import Stream
@@ -26,13 +26,15 @@ __all__ = [
     "ConnectionGater",
     "ConnectionManager",
     "ConnectionStep",
-    "DialStrategy",
     "EventBus",
     "Limits",
+    "Pathfinder",
     "ResourceManager",
+    "Search",
     "Stream",
     "StreamCode",
     "StreamHandler",
     "Subscription",
     "Swarm",
+    "Way",
 ]

@@ -134,6 +134,21 @@ class Connection:
         state = "closed" if self.closed else "open"
         return f"<Connection {state} {self.direction.value} {self.peer_id} {self.remote_address}>"
 
+    async def wait_announced(self) -> Connection:
+        """Wait until it has passed the connection steps; returns itself.
+
+        Raises:
+            DialError: it has ended.
+        """
+        await self.announced.wait()
+        if self.closed:
+            raise errors.DialError(
+                "the connection ended at once",
+                peer=self.peer_id,
+                causes=[(self.remote_address, self.muxed.closed_error())],
+            )
+        return self
+
     # --- streams ----------------------------------------------------------------------------------
 
     async def open_stream(

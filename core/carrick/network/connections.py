@@ -91,3 +91,11 @@ class Connections:
             if connection is not None and not connection.is_limited:
                 return connection
             await self._arrival.wait()
+
+    async def wait_unrelayed(self, peer: PeerId) -> Connection:
+        """Wait for a connection with `peer` that no relay carries."""
+        while True:
+            connection = self.best(peer)
+            if connection is not None and not connection.is_relayed:
+                return connection
+            await self._arrival.wait()

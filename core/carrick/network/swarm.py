@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import trio
 
@@ -29,7 +29,7 @@ from carrick.network.handlers import Handler, Handlers, StreamHandler
 from carrick.network.housekeeper import Housekeeper
 from carrick.network.limits import Limits
 from carrick.network.manager import ConnectionManager
-from carrick.network.pathfinder import AddressSource, DialStrategy, Pathfinder
+from carrick.network.pathfinder import AddressSource, Pathfinder, Way
 from carrick.network.resources import ConnectionReservation, ResourceManager
 from carrick.network.serving import ConnectionServer, ConnectionStep
 
@@ -40,7 +40,10 @@ if TYPE_CHECKING:
     from carrick.identity import PeerId
     from carrick.network.stream import Stream
 
-__all__ = ["Swarm"]
+__all__ = ["Reach", "Swarm"]
+
+Reach: TypeAlias = "Callable[[PeerId | None, Iterable[Multiaddr]], Awaitable[Connection]]"
+"""Finds or makes a connection with a peer, or with whoever answers at some addresses."""
 
 
 class Swarm:
@@ -96,7 +99,9 @@ class Swarm:
             admit=self._admit,
             rng=rng or random.Random(),
         )
-        self._pathfinder = Pathfinder(peer_id, self.dialer, self._connections)
+        self.pathfinder = Pathfinder(peer_id, self.dialer, self._connections)
+        self.reach: Reach = self.pathfinder.reach
+        """How `open_stream` comes by a connection; a host has more ways."""
         self._acceptor = Acceptor(
             transports,
             self.resources,
@@ -238,11 +243,7 @@ class Swarm:
 
     def add_address_source(self, source: AddressSource) -> None:
         """Ask `source` too for a peer's addresses, when none that is known leads to it."""
-        self._pathfinder.sources.append(source)
-
-    def add_strategy(self, strategy: DialStrategy) -> None:
-        """Try `strategy` too when no address leads to a peer."""
-        self._pathfinder.strategies.append(strategy)
+        self.pathfinder.sources.append(source)
 
     def add_transport(self, transport: Transport) -> None:
         """Dial and listen with `transport` too, behind those that are there."""
@@ -275,11 +276,11 @@ class Swarm:
         """Reach a peer, and wait until the connection has passed the connection steps.
 
         A connection that is there is taken. Otherwise `addresses` are dialled, then those of the
-        address sources, then the strategies are tried.
+        address sources. (`Host.connect` knows more ways.)
 
         Args:
             peer: None takes whoever answers at `addresses`.
-            allow_limited: a relayed connection will do.
+            allow_limited: a relayed connection will do. Otherwise no relayed address is dialled.
             force: also dial addresses that failed a short while ago.
             timeout: seconds for all of it.
 
@@ -288,17 +289,9 @@ class Swarm:
             PeerTimeout: nothing came of it in time.
         """
         with _deadline(timeout, peer):
-            connection = await self._pathfinder.reach(
-                peer, addresses, allow_limited=allow_limited, force=force
-            )
-            await connection.announced.wait()
-        if connection.closed:
-            raise errors.DialError(
-                "the connection ended at once",
-                peer=connection.peer_id,
-                causes=[(connection.remote_address, connection.muxed.closed_error())],
-            )
-        return connection
+            way = Way.ANY if allow_limited else Way.DIRECT
+            connection = await self.pathfinder.reach(peer, addresses, way, force=force)
+            return await connection.wait_announced()
 
     async def open_stream(
         self,
@@ -336,31 +329,50 @@ class Swarm:
                 connection = await self._connection_for(peer, addresses, allow_limited)
                 return await connection.open_stream(protocols, lazy=lazy)
 
+    async def wait_direct(self, peer: PeerId) -> Connection:
+        """A connection with `peer` that no relay carries: one that is there, or the next one."""
+        return await self._connections.wait_unrelayed(peer)
+
+    def can_punch(self, address: Multiaddr) -> bool:
+        """Whether a transport can punch there. It is ready then: loaded, and its keys made."""
+        return self.dialer.can_punch(address)
+
     async def punch(
         self, peer: PeerId, addresses: Sequence[Multiaddr], *, role: Role
     ) -> Connection:
         """Meet `peer` between two NATs: punch at all of `addresses` at once, and take the first
         connection. The peer must do the same at this moment, in the other role.
 
-        The caller sets a deadline.
+        The first address is punched before this waits for anything. A connection that is not
+        relayed and came another way will do as well: the first of the peer's dials to arrive may
+        have passed for an ordinary one. The caller sets a deadline.
 
         Raises:
             DialError: with one cause per address.
         """
         causes: list[tuple[object, BaseException]] = []
         found: list[Connection] = []
-        async with trio.open_nursery() as nursery:
 
-            async def attempt(address: Multiaddr) -> None:
-                try:
-                    found.append(await self.dialer.punch(peer, address, role=role))
-                except errors.CarrickError as error:
-                    causes.append((address, error))
-                else:
-                    nursery.cancel_scope.cancel()
+        async def attempt(address: Multiaddr) -> None:
+            try:
+                found.append(await self.dialer.punch(peer, address, role=role))
+            except errors.CarrickError as error:
+                causes.append((address, error))
+            else:
+                attempts.cancel_scope.cancel()
 
-            for address in addresses:
-                nursery.start_soon(attempt, address)
+        async def watch() -> None:
+            found.append(await self._connections.wait_unrelayed(peer))
+            attempts.cancel_scope.cancel()
+
+        async with trio.open_nursery() as watching:
+            watching.start_soon(watch)
+            async with trio.open_nursery() as attempts:
+                for address in addresses[1:]:
+                    attempts.start_soon(attempt, address)
+                for address in addresses[:1]:
+                    await attempt(address)
+            watching.cancel_scope.cancel()
         if found:
             return found[0]
         raise errors.DialError("nobody was met", peer=peer, causes=causes)
@@ -374,7 +386,7 @@ class Swarm:
     async def _connection_for(
         self, peer: PeerId | None, addresses: Iterable[Multiaddr], allow_limited: bool
     ) -> Connection:
-        connection = await self._pathfinder.reach(peer, addresses)
+        connection = await self.reach(peer, addresses)
         if allow_limited or not connection.is_limited:
             return connection
         with trio.move_on_after(self.limits.stream_timeout):

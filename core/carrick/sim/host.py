@@ -108,6 +108,17 @@ class Host:
                 found.append(_ip_interface(f"{address}/{prefix}"))
         return found
 
+    def default_gateways(self) -> list[str]:
+        """The IPv4 addresses of the routers of the networks that the host is on."""
+        gateways = (each.network.gateway for each in self.interfaces if each.up)
+        return [
+            address
+            for gateway in gateways
+            if gateway is not None and gateway.node is not self
+            for address in gateway.addresses
+            if ":" not in address
+        ]
+
     def change_address(self, new: str | None = None) -> str:
         """Give the first interface another IPv4 address; the old one is nobody's then.
 

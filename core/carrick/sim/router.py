@@ -10,7 +10,7 @@ from carrick.sim.host import Host
 from carrick.sim.nat import Nat, NatBehaviour, Ports, PortTaken, Unsolicited
 from carrick.sim.network import Interface, Network
 from carrick.sim.packet import RST, TCP, UDP, UNREACHABLE, Endpoint, Packet, is_multicast
-from carrick.sim.presets import FIREWALL
+from carrick.sim.presets import FIREWALL, behaviour
 from carrick.sim.stack import refusal
 
 if TYPE_CHECKING:
@@ -145,9 +145,18 @@ class Router(Host):
     def crash(self) -> None:
         """Power off: mappings are forgotten, configured forwards are not."""
         super().crash()
+        self.forget()
+
+    def forget(self) -> None:
+        """Lose every mapping, as at a restart; configured forwards stay."""
         self._nat.clear()
         self._firewall.clear()
         self._own.clear()
+
+    def change_behaviour(self, nat: str | NatBehaviour) -> None:
+        """Another NAT from now on, without any mappings; the firewall of IPv6 stays as it is."""
+        self.behaviour = self._nat.behaviour = behaviour(nat)
+        self.forget()
 
     def uplink_for(self, address: str) -> Interface | None:
         if ":" in address or self.behaviour.ports is Ports.NONE:

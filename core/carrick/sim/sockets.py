@@ -58,3 +58,7 @@ class Sockets:
     def interface_addresses(self) -> list[IPv4Interface | IPv6Interface]:
         """The IP addresses with their networks, loopback included, as they are now."""
         return self._host.interface_addresses()
+
+    def default_gateways(self) -> list[str]:
+        """The IPv4 addresses of the routers of the networks that the host is on."""
+        return self._host.default_gateways()

@@ -10,10 +10,13 @@ import socket
 import trio
 
 from carrick.interfaces import Endpoint, IPInterface
+from carrick.sockets.routes import default_gateways
 from carrick.sockets.tcp import KernelListener, KernelSocket
 from carrick.sockets.udp import KernelDatagramSocket
 
 __all__ = ["KernelSockets"]
+
+_MAX_ROUTES = 1 << 20  # characters of the routing table, 128 a route
 
 
 class KernelSockets:
@@ -83,6 +86,14 @@ class KernelSockets:
             for entry in entries
             if entry.family in (socket.AF_INET, socket.AF_INET6)
         ]
+
+    def default_gateways(self) -> list[str]:
+        """From the routing table of Linux; elsewhere none is known."""
+        try:
+            with open("/proc/net/route", encoding="ascii", errors="replace") as table:
+                return default_gateways(table.read(_MAX_ROUTES))
+        except OSError:  # another system, or a sandbox
+            return []
 
 
 def _family(endpoint: Endpoint) -> socket.AddressFamily:

@@ -79,10 +79,10 @@ class Node:
         """The running service of that class; see `carrick.Host.service`."""
         return self.host.service(type)
 
-    async def connect(self, target: Whom, *, timeout: float = 30.0) -> Connection:
+    async def connect(self, target: Whom, **options: Any) -> Connection:
         """As `carrick.Host.connect`. A node stands for its addresses as its machine has them."""
         with on_machine(self.machine):
-            return await self.host.connect(_target(target), timeout=timeout)
+            return await self.host.connect(_target(target), **options)
 
     async def open_stream(
         self, target: Whom | Connection, *protocols: str, **options: Any

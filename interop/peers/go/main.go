@@ -50,6 +50,7 @@ func untilToldToStop() {
 type options struct {
 	stack
 	bind     string
+	with     string
 	timeout  time.Duration
 	up, down uint64
 }
@@ -62,6 +63,7 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.security, "security", "noise", "")
 	flags.StringVar(&o.muxer, "muxer", "yamux", "")
 	flags.StringVar(&o.bind, "host", "127.0.0.1", "")
+	flags.StringVar(&o.with, "with", "", "parts of drive, with commas between")
 	flags.Float64Var(&seconds, "timeout", 30, "seconds for the whole dial")
 	flags.Uint64Var(&o.up, "upload-bytes", 0, "")
 	flags.Uint64Var(&o.down, "download-bytes", 0, "")
@@ -155,7 +157,8 @@ func run(args []string) error {
 	if len(args) == 0 {
 		return suite(os.Getenv)
 	}
-	if alone, ok := map[string]func(options) error{"listen": listen, "bench": bench}[args[0]]; ok {
+	alones := map[string]func(options) error{"listen": listen, "bench": bench, "drive": drive}
+	if alone, ok := alones[args[0]]; ok {
 		o, err := parse(args[1:])
 		if err != nil {
 			return err
@@ -165,7 +168,7 @@ func run(args []string) error {
 	commands := map[string]func(options, string) error{"dial": dial, "perf": perf}
 	command, ok := commands[args[0]]
 	if !ok || len(args) < 2 || strings.HasPrefix(args[1], "-") {
-		return errors.New("usage: listen | dial MULTIADDR | perf MULTIADDR | bench")
+		return errors.New("usage: listen | dial MULTIADDR | perf MULTIADDR | bench | drive")
 	}
 	o, err := parse(args[2:])
 	if err != nil {

@@ -116,15 +116,22 @@ func newHost(s stack, address string) (host.Host, error) {
 	if err != nil {
 		return nil, err
 	}
+	return openHost(address, append(chosen, libp2p.DisableRelay())...)
+}
+
+// openHost opens a host of these parts.
+func openHost(address string, parts ...libp2p.Option) (host.Host, error) {
 	listening := libp2p.NoListenAddrs
 	if address != "" {
 		listening = libp2p.ListenAddrStrings(address)
 	}
-	// After NoListenAddrs, which would enable the relay transport.
-	chosen = append(chosen, listening, libp2p.DisableRelay(),
+	// Before the parts: NoListenAddrs decides about the relay transport where nothing else does.
+	base := []libp2p.Option{
+		listening,
 		libp2p.ResourceManager(&network.NullResourceManager{}),
-		libp2p.UserAgent("go-libp2p/"+libraryVersion()))
-	h, err := libp2p.New(chosen...)
+		libp2p.UserAgent("go-libp2p/" + libraryVersion()),
+	}
+	h, err := libp2p.New(append(base, parts...)...)
 	if err != nil {
 		return nil, err
 	}

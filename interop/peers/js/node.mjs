@@ -44,7 +44,8 @@ export function listenAddress(transport, host) {
   return `/${host.includes(':') ? 'ip6' : 'ip4'}/${host}${suffix}`
 }
 
-export async function createNode({ transport, security, muxer }, addresses = []) {
+// `more` has what only drive wants: transports beside the chosen one, and services.
+export async function createNode({ transport, security, muxer }, addresses = [], more = {}) {
   const { make, standalone } = offered('transport', TRANSPORTS, transport)
   const upgrade = {
     connectionEncrypters: [offered('security', SECURITY, security)()],
@@ -56,17 +57,21 @@ export async function createNode({ transport, security, muxer }, addresses = [])
   const settings = transport === 'wss' && listening ? { https: await selfSigned() } : undefined
   const node = await createLibp2p({
     addresses: { listen: addresses },
-    transports: [make(settings)],
-    ...(standalone ? {} : upgrade),
+    transports: [make(settings), ...(more.transports ?? [])],
+    ...(standalone && !more.transports ? {} : upgrade),
     connectionGater: { denyDialMultiaddr: () => false },
     connectionManager: CONNECTIONS,
     connectionMonitor: { enabled: false },
     // A dialer asks once, itself: js-libp2p allows one identify stream at a time.
-    services: { identify: identify({ runOnConnectionOpen: listening }), ping: ping() },
+    services: {
+      identify: identify({ runOnConnectionOpen: listening }),
+      ping: ping(),
+      ...more.services
+    },
     nodeInfo: { userAgent: `js-libp2p/${libraryVersion()} node/${process.versions.node}` }
   })
   await node.handle(PERF, servePerf, MANY)
-  await node.handle(ECHO, serveEcho, MANY)
+  await node.handle(ECHO, serveEcho, { ...MANY, runOnLimitedConnection: true })
   return node
 }
 

@@ -2,6 +2,7 @@
 import { parseArgs } from 'node:util'
 import { multiaddr } from '@multiformats/multiaddr'
 import { Bencher } from './bench.mjs'
+import { drive } from './drive.mjs'
 import { Unsupported, createNode, listenAddress } from './node.mjs'
 import { transfer } from './perf.mjs'
 import { ping } from './ping.mjs'
@@ -12,6 +13,7 @@ const OPTIONS = {
   security: { type: 'string', default: 'noise' },
   muxer: { type: 'string', default: 'yamux' },
   host: { type: 'string', default: '127.0.0.1' },
+  with: { type: 'string', default: '' },
   timeout: { type: 'string', default: '30' },
   'upload-bytes': { type: 'string', default: '0' },
   'download-bytes': { type: 'string', default: '0' }
@@ -106,9 +108,10 @@ async function main() {
   const [command, address] = positionals
   if (command === 'listen') return listen(values)
   if (command === 'bench') return new Bencher(values).run()
+  if (command === 'drive') return drive(values)
   if (command === 'dial' && address) return dial(address, values)
   if (command === 'perf' && address) return perf(address, values)
-  throw new Error('usage: listen | dial MULTIADDR | perf MULTIADDR | bench')
+  throw new Error('usage: listen | dial MULTIADDR | perf MULTIADDR | bench | drive')
 }
 
 const done = (code) => process.stdout.write('', () => process.exit(code))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from carrick.addressing import host_ip
+from carrick.addressing import split_peer
 from carrick.errors import PeerTimeout, ProtocolError
 from carrick.host import Host
 from carrick.network import Connection, Stream, StreamCode
@@ -84,7 +84,7 @@ class V1:
                 step = answer(
                     message,
                     peer,
-                    observed=host_ip(stream.connection.remote_address),
+                    observed=None if stream.connection.is_relayed else _bare(stream.connection),
                     can_dial=self._stranger.can_dial,
                     allow=lambda ip: allowed and self._allow(ip),
                     allow_private=self._options.allow_private,
@@ -109,3 +109,7 @@ class V1:
         # How long it takes would tell closed ports from silent ones: no port scanner (go).
         await trio.sleep_until(started + DIAL_TIMEOUT)
         return DialResponse(Status.DIAL_ERROR, "no address answered")
+
+
+def _bare(connection: Connection) -> Multiaddr:
+    return split_peer(connection.remote_address)[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from carrick.addressing import IPAddress, Multiaddr, host_ip
+from carrick.addressing import IPAddress, Multiaddr, host_ip, join_parts, parts
 from carrick.errors import ProtocolError
 from carrick.identity import PeerId
 from carrick.protocols.autonat.addresses import for_dial_back, plain_ip
@@ -16,7 +16,7 @@ __all__ = ["DialBack", "answer", "judge"]
 
 @dataclass(frozen=True, slots=True)
 class DialBack:
-    """Dial these, each at the IP address that we see the client at."""
+    """Dial these, all at the IP address that we see the client at."""
 
     addresses: tuple[Multiaddr, ...]
 
@@ -25,7 +25,7 @@ def answer(
     message: Incoming,
     peer: PeerId,
     *,
-    observed: IPAddress | None,
+    observed: Multiaddr | None,
     can_dial: Callable[[Multiaddr], bool],
     allow: Callable[[IPAddress], bool],
     allow_private: bool = False,
@@ -33,7 +33,7 @@ def answer(
     """What to do for `peer`, or what to tell it at once.
 
     Args:
-        observed: the IP address that we see it at; None over a relay.
+        observed: where we see it; None over a relay.
         can_dial: whether a transport can dial an address.
         allow: whether the rates allow a dial of an IP address.
 
@@ -44,21 +44,33 @@ def answer(
         raise ProtocolError("an AutoNAT request of another kind")
     if message.peer and message.peer != peer.to_bytes():
         return DialResponse(Status.BAD_REQUEST, "that is another peer's id")
-    ip = plain_ip(observed)
-    found = [
-        bare
-        for bare in (
-            for_dial_back(address, peer, allow_private=allow_private)
-            for address in message.addresses
-        )
-        # RFC 3489, 12.1.1: nobody but the peer itself is dialled.
-        if bare is not None and ip is not None and plain_ip(host_ip(bare)) == ip and can_dial(bare)
-    ]
-    if not found or ip is None:
-        return DialResponse(Status.DIAL_REFUSED, "no address at the IP address that we see")
+    ip = None if observed is None else plain_ip(host_ip(observed))
+    if observed is None or ip is None:
+        return DialResponse(Status.DIAL_REFUSED, "we do not see your IP address")
+    # RFC 3489, 12.1.1: nobody but the peer itself is dialled. Behind a NAT it knows only inner IP
+    # addresses, so that the ports are tried at the outer one; go and rust do, and count on it.
+    moved = (_moved(address, ip) for address in (*message.addresses, observed))
+    own = (
+        for_dial_back(address, peer, allow_private=allow_private)
+        for address in moved
+        if address is not None
+    )
+    found = [address for address in own if address is not None and can_dial(address)]
+    if not found:
+        return DialResponse(Status.DIAL_REFUSED, "no address that we can dial")
     if not allow(ip):
         return DialResponse(Status.DIAL_REFUSED, "too many dials")
     return DialBack(tuple(dict.fromkeys(found)))
+
+
+def _moved(address: Multiaddr, ip: IPAddress) -> Multiaddr | None:
+    """`address` at another IP address; None if it begins with none of that version."""
+    before = plain_ip(host_ip(address))
+    if before is None or before.version != ip.version:
+        return None
+    components = parts(address)
+    rest = next(at for at, (name, _) in enumerate(components, 1) if name in ("ip4", "ip6"))
+    return join_parts(((f"ip{ip.version}", str(ip)), *components[rest:]))
 
 
 def judge(message: Incoming) -> bool | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from carrick.errors import HandshakeError, PeerIdMismatch
+from carrick.errors import BothDialed, HandshakeError, PeerIdMismatch
 from carrick.identity import PeerId
 from carrick.interfaces import Buffer, Role, Session
 from carrick.transports.security.noise.payload import (
@@ -111,6 +111,11 @@ class NoiseHandshake:
         if len(self._input) < LENGTH_BYTES:
             return None
         size = int.from_bytes(self._input[:LENGTH_BYTES], "big")
+        if self._awaited == 2 and size == KEY_BYTES:  # a first message
+            raise BothDialed(
+                f"message 2 of {size} bytes: the other side began the handshake too",
+                protocol="/noise",
+            )
         shortest, longest = _LENGTHS[self._awaited]
         if not shortest <= size <= longest:
             raise HandshakeError(

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from OpenSSL import SSL, crypto
 
-from carrick.errors import HandshakeError, ProtocolError
+from carrick.errors import BothDialed, HandshakeError, ProtocolError
 from carrick.identity import PeerId, PublicKey
 from carrick.interfaces import Buffer, Role, Session
 from carrick.transports.security.tls.certificate import verify_chain
@@ -145,6 +145,8 @@ class TlsHandshake:
                 raise HandshakeError(f"a TLS handshake of more than {MAX_HANDSHAKE} bytes")
             if end > len(data):
                 break
+            if self._role is Role.CLIENT and _begins(data[at:end]):
+                raise BothDialed("the other side began the handshake too")
             self._tls.bio_write(data[at:end])
             at = end
             self._advance()
@@ -202,6 +204,11 @@ class TlsHandshake:
         if self._role is Role.SERVER and first is not None:
             chain.insert(0, first)
         return chain
+
+
+def _begins(record: memoryview) -> bool:
+    """Whether it is a ClientHello (RFC 8446 sections 4 and 5.1), which no server sends."""
+    return record[0] == 22 and len(record) > HEADER and record[HEADER] == 1
 
 
 def _drain(tls: SSL.Connection) -> bytes:

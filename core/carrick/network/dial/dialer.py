@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import trio
 
-from carrick.addressing import Reach, names, rank, reach, split_peer, with_peer
+from carrick.addressing import Reach, is_relayed, names, rank, reach, split_peer, with_peer
 from carrick.errors import (
     CarrickError,
     ConnectionGated,
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from carrick.identity import PeerId
 
-__all__ = ["Admit", "AddressResolver", "Dialer"]
+__all__ = ["Admit", "AddressResolver", "DialWatch", "Dialer"]
 
 _DNS = frozenset({"dns", "dns4", "dns6", "dnsaddr"})
 _NEAR = frozenset({Reach.LOOPBACK, Reach.PRIVATE, Reach.LINK_LOCAL, Reach.MEMORY})
@@ -56,6 +56,16 @@ class AddressResolver(Protocol):
     """As `carrick.addressing.Resolver`."""
 
     async def resolve(self, address: Multiaddr) -> list[Multiaddr]: ...
+
+
+class DialWatch(Protocol):
+    """Is told what becomes of each address of a dial."""
+
+    def started(self, address: Multiaddr) -> None: ...
+
+    def ended(self, address: Multiaddr, outcome: Connection | BaseException | None) -> None:
+        """`outcome` is the connection, or why there is none. None: another address was quicker; if
+        it had not started, it never does."""
 
 
 class Dialer:
@@ -88,7 +98,7 @@ class Dialer:
         self._events = events
         self._admit = admit
         self._dials: dict[object, _PeerDial] = {}
-        """By peer; those of anybody by themselves."""
+        """By peer and by whether they lead over relays; those of anybody by themselves."""
         self._places = trio.Semaphore(self.limits.dials)
         self._nursery: trio.Nursery | None = None
         self._log = LimitedLog(logging.getLogger("carrick.network"))
@@ -108,15 +118,22 @@ class Dialer:
             self._nursery = None
 
     async def dial(
-        self, peer: PeerId | None, addresses: Iterable[Multiaddr], *, force: bool = False
+        self,
+        peer: PeerId | None,
+        addresses: Iterable[Multiaddr],
+        *,
+        force: bool = False,
+        watch: DialWatch | None = None,
     ) -> Connection:
         """Reach `peer` at one of `addresses`: they are ranked and raced, and the first wins.
 
-        Callers who want the same peer share one dial; each adds its addresses to it.
+        Callers who want the same peer share one dial; each adds its addresses to it. Who dials
+        directly shares nothing with who dials over relays, so that each gets what it asked for.
 
         Args:
             peer: None takes whoever answers.
             force: also dial addresses that failed a short while ago.
+            watch: is told of each address from now on, also of those of other callers.
 
         Raises:
             DialError: with one cause per address (`NoAddresses` if there were none).
@@ -125,11 +142,15 @@ class Dialer:
             raise DialError("the swarm is not running", peer=peer)
         if peer is not None and not self.gater.allow_dial_peer(peer):
             raise DialError("the connection gater refused the peer", peer=peer)
-        dial = self._dials.get(peer) if peer is not None else None
+        addresses = tuple(addresses)
+        key: object = None
+        if peer is not None:
+            key = peer, frozenset(map(is_relayed, addresses))
+        dial = self._dials.get(key)
         if dial is None:
-            dial = _PeerDial(self, peer, self._nursery)
+            dial = _PeerDial(self, peer, key, self._nursery)
             self._dials[dial.key] = dial
-        dial.join(addresses, force)
+        dial.join(addresses, force, watch)
         return await dial.wait()
 
     async def dial_address(
@@ -144,6 +165,12 @@ class Dialer:
         assert connection is not None
         return connection
 
+    async def dial_back(self, peer: PeerId, address: Multiaddr) -> Connection:
+        """As `dial_address`, of a peer that may have to be punched towards next."""
+        connection = await self.attempt(peer, address, trio.CancelScope(), back=True)
+        assert connection is not None
+        return connection
+
     async def attempt(
         self,
         peer: PeerId | None,
@@ -151,6 +178,7 @@ class Dialer:
         scope: trio.CancelScope,
         *,
         role: Role = Role.CLIENT,
+        back: bool = False,
     ) -> Connection | None:
         """As `dial_address`, within `scope`, which gets a deadline. None: `scope` was cancelled."""
         transport = next((each for each in self.transports if each.can_dial(address)), None)
@@ -166,9 +194,11 @@ class Dialer:
                 scope.deadline = trio.current_time() + timeout
                 reservation = self._resources.open_connection(Direction.OUTBOUND)
                 try:
-                    muxed = await transport.dial(
-                        address, peer, role=role, budget=reservation.budget
-                    )
+                    budget = reservation.budget
+                    if back and isinstance(transport, PunchingTransport):
+                        muxed = await transport.dial_back(address, peer, budget=budget)
+                    else:
+                        muxed = await transport.dial(address, peer, role=role, budget=budget)
                     connection = await self._take(muxed, peer, reservation)
                 finally:
                     if connection is None:
@@ -180,27 +210,40 @@ class Dialer:
             raise PeerTimeout(f"no answer within {timeout:g} s")
         return connection
 
+    def can_punch(self, address: Multiaddr) -> bool:
+        """Whether a transport punches at this address, with or without a peer id."""
+        return self._puncher(split_peer(address)[0]) is not None
+
     async def punch(self, peer: PeerId, address: Multiaddr, *, role: Role) -> Connection:
         """Meet `peer` between two NATs, at exactly one address. The caller sets a deadline.
 
         Raises:
             CarrickError: nothing came of it.
         """
-        transport = next((each for each in self.transports if _punches(each, address)), None)
+        address, _ = split_peer(address)
+        transport = self._puncher(address)
         if transport is None:
             raise UnsupportedAddress("no transport punches at this address", address=address)
         if not self.gater.allow_dial(peer, address):
             raise ConnectionGated("the connection gater refused the address", address=address)
-        assert isinstance(transport, PunchingTransport)
         connection: Connection | None = None
         reservation = self._resources.open_connection(Direction.OUTBOUND)  # both sides dial
         try:
             muxed = await transport.punch(address, peer, role=role, budget=reservation.budget)
-            connection = await self._take(muxed, peer, reservation)
+            # The peer may have settled on this connection: another one that came up at the same
+            # moment does not end it.
+            with trio.CancelScope(shield=True):
+                connection = await self._take(muxed, peer, reservation)
         finally:
             if connection is None:
                 reservation.release()
         return connection
+
+    def _puncher(self, address: Multiaddr) -> PunchingTransport | None:
+        for transport in self.transports:
+            if isinstance(transport, PunchingTransport) and transport.can_punch(address):
+                return transport
+        return None
 
     async def _acquire_place(self) -> None:
         """One of the places for dials; no checkpoint if one is free."""
@@ -242,22 +285,29 @@ class Dialer:
 class _PeerDial:
     """One dial, shared by all who want the peer. Each attempt is a task of the dialer's."""
 
-    def __init__(self, dialer: Dialer, peer: PeerId | None, nursery: trio.Nursery) -> None:
+    def __init__(
+        self, dialer: Dialer, peer: PeerId | None, key: object, nursery: trio.Nursery
+    ) -> None:
         self.peer = peer
-        self.key: object = self if peer is None else peer
+        self.key = self if key is None else key
         self._dialer = dialer
         self._nursery = nursery
         self._schedule = DialSchedule(dialer.limits.dials_per_peer)
         self._known = 0
         self._resolving = 0
         self._waiters = 0
+        self._watches: list[DialWatch] = []
         self._running: set[trio.CancelScope] = set()
         self._timer: trio.CancelScope | None = None
         self._done = trio.Event()
         self._connection: Connection | None = None
 
-    def join(self, addresses: Iterable[Multiaddr], force: bool) -> None:
+    def join(
+        self, addresses: Iterable[Multiaddr], force: bool, watch: DialWatch | None = None
+    ) -> None:
         """Add addresses; those beyond the bound are left out."""
+        if watch is not None:
+            self._watches.append(watch)
         room = self._dialer.limits.addresses_per_dial - self._known
         added = list(dict.fromkeys(addresses))[:room]
         self._known += len(added)
@@ -293,6 +343,9 @@ class _PeerDial:
             self._done.set()
             for scope in self._running:
                 scope.cancel()
+            if self._watches:
+                for address in self._schedule.waiting:
+                    self._tell(address, None)
 
     def _advance(self) -> None:
         """Start what is due now; see when more is, and whether anything is left to wait for."""
@@ -300,6 +353,8 @@ class _PeerDial:
             return
         schedule = self._schedule
         for address in schedule.due(trio.current_time()):
+            for watch in self._watches:
+                watch.started(address)
             self._spawn(self._attempt, address)
         if self._connection is not None or (schedule.exhausted and not self._resolving):
             self.finish()
@@ -338,16 +393,22 @@ class _PeerDial:
             try:
                 usable.append(self._usable(address, force))
             except CarrickError as cause:
-                self._schedule.refuse(address, cause)
+                self._refuse(address, cause)
         usable, swallowed = self._dialer.black_holes.filter(usable)
         for address in swallowed:
-            self._schedule.refuse(
-                address, DialError("not dialled: this network swallows UDP or IPv6")
-            )
+            self._refuse(address, DialError("not dialled: this network swallows UDP or IPv6"))
         ranked = rank(usable)
         for address in set(usable).difference(address for address, _ in ranked):
-            self._schedule.refuse(address, UnsupportedAddress("no address of a peer"))
+            self._refuse(address, UnsupportedAddress("no address of a peer"))
         self._schedule.add(ranked, trio.current_time())
+
+    def _refuse(self, address: Multiaddr, cause: BaseException) -> None:
+        self._schedule.refuse(address, cause)
+        self._tell(address, cause)
+
+    def _tell(self, address: Multiaddr, outcome: Connection | BaseException | None) -> None:
+        for watch in self._watches:
+            watch.ended(address, outcome)
 
     def _usable(self, address: Multiaddr, force: bool) -> Multiaddr:
         """The address without the peer id; raises if it is not to be dialled."""
@@ -377,7 +438,7 @@ class _PeerDial:
                 self._known += len(resolved)
                 self._offer([(each, force) for each in resolved])
         except CarrickError as cause:
-            self._schedule.refuse(address, cause)
+            self._refuse(address, cause)
         finally:
             self._resolving -= 1
 
@@ -385,13 +446,11 @@ class _PeerDial:
         def failed(cause: Exception) -> None:
             self._schedule.failed(address, cause)
             self._dialer.failed(self.peer, address, cause)
+            self._tell(address, cause)
 
         async def dial() -> None:
             connection = await self._dialer.attempt(self.peer, address, scope)
             self._connection = self._connection or connection
+            self._tell(address, connection)
 
         await guarded(dial, failed=failed)
-
-
-def _punches(transport: Transport, address: Multiaddr) -> bool:
-    return isinstance(transport, PunchingTransport) and transport.can_punch(address)

@@ -70,6 +70,11 @@ class DialSchedule:
             self.causes.append((address, cause))
 
     @property
+    def waiting(self) -> list[Multiaddr]:
+        """The addresses that are not due yet."""
+        return [address for _, _, address in sorted(self._waiting)]
+
+    @property
     def next_at(self) -> float | None:
         """When `due` gives another address if nothing happens before; None if it waits for a
         failure, or has no more."""

@@ -2,6 +2,7 @@
 
 mod bench;
 mod compat;
+mod drive;
 mod exchange;
 mod node;
 mod redis;
@@ -38,6 +39,7 @@ impl Error for Unsupported {}
 struct Options {
     stack: Stack,
     host: String,
+    with: String,
     timeout: Duration,
     upload: u64,
     download: u64,
@@ -48,6 +50,7 @@ impl Options {
         let mut options = Options {
             stack: Stack::default(),
             host: "127.0.0.1".into(),
+            with: String::new(),
             timeout: Duration::from_secs(30),
             upload: 0,
             download: 0,
@@ -59,6 +62,7 @@ impl Options {
                 "--security" => options.stack.security = value,
                 "--muxer" => options.stack.muxer = value,
                 "--host" => options.host = value,
+                "--with" => options.with = value,
                 "--timeout" => options.timeout = Duration::from_secs_f64(value.parse()?),
                 "--upload-bytes" => options.upload = value.parse()?,
                 "--download-bytes" => options.download = value.parse()?,
@@ -146,6 +150,10 @@ async fn run() -> Result<(), Failure> {
         None => suite::run().await,
         Some("listen") => listen(Options::parse(words)?).await,
         Some("bench") => bench::run(&Options::parse(words)?.stack).await,
+        Some("drive") => {
+            let Options { stack, host, with, timeout, .. } = Options::parse(words)?;
+            drive::run(&stack, &host, &with, timeout).await
+        }
         Some(name @ ("dial" | "perf")) => {
             let address = words.next().ok_or("the multiaddr is missing")?;
             let options = Options::parse(words)?;
@@ -155,7 +163,7 @@ async fn run() -> Result<(), Failure> {
                 perf(&address, options).await
             }
         }
-        Some(_) => Err("usage: listen | dial MULTIADDR | perf MULTIADDR | bench".into()),
+        Some(_) => Err("usage: listen | dial MULTIADDR | perf MULTIADDR | bench | drive".into()),
     }
 }
 

@@ -24,9 +24,9 @@ use crate::{
 };
 
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(20);
-const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
 
-type Connections = Boxed<(PeerId, StreamMuxerBox)>;
+pub type Connections = Boxed<(PeerId, StreamMuxerBox)>;
 
 /// One choice of transport, security and muxer; nothing else is offered.
 pub struct Stack {
@@ -42,7 +42,7 @@ impl Default for Stack {
 }
 
 impl Stack {
-    fn listen_address(&self, host: &str) -> Result<Multiaddr, Failure> {
+    pub fn listen_address(&self, host: &str) -> Result<Multiaddr, Failure> {
         let suffix = match self.transport.as_str() {
             "tcp" => "tcp/0",
             "ws" => "tcp/0/ws",
@@ -54,7 +54,7 @@ impl Stack {
         Ok(format!("/{family}/{host}/{suffix}").parse()?)
     }
 
-    fn connections(&self, key: &Keypair) -> Result<Connections, Failure> {
+    pub fn connections(&self, key: &Keypair) -> Result<Connections, Failure> {
         let tcp = || tcp::tokio::Transport::new(tcp::Config::default());
         match self.transport.as_str() {
             "tcp" => self.upgraded(tcp(), key),
@@ -67,7 +67,7 @@ impl Stack {
         }
     }
 
-    fn upgraded<T>(&self, raw: T, key: &Keypair) -> Result<Connections, Failure>
+    pub fn upgraded<T>(&self, raw: T, key: &Keypair) -> Result<Connections, Failure>
     where
         T: Transport + Send + Unpin + 'static,
         T::Output: AsyncRead + AsyncWrite + Send + Unpin + 'static,

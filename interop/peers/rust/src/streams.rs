@@ -167,7 +167,7 @@ impl ConnectionHandler for Handler {
 }
 
 /// Sends back whatever comes.
-async fn echo(mut stream: Stream) -> io::Result<()> {
+pub async fn echo(mut stream: Stream) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER];
     loop {
         let count = stream.read(&mut buffer).await?;

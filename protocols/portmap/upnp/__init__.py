@@ -1,0 +1,1 @@
+"""UPnP Internet Gateway Device, versions 1 and 2: find it, read its description, ask it."""
