@@ -51,7 +51,8 @@ class HostBuilder:
         node = HostBuilder().security("noise")
         async with node.listen("/ip4/127.0.0.1/tcp/0").open() as host: ...
 
-    With nothing set: a new identity, TCP with Noise and TLS, Yamux, identify, ping, no listening.
+    With nothing set: a new identity; QUIC, TCP, WebSocket and WebTransport with Noise and TLS, and
+    Yamux; identify, ping, AutoNAT, a relay client and DCUtR; no listening.
     """
 
     _key: PrivateKey | None = None

@@ -156,11 +156,14 @@ def muxer_by_name(
 
 
 def default_services() -> list[Service]:
-    """Identify and ping."""
+    """Identify, ping, AutoNAT, relays as a client (found and kept by AutoRelay), and DCUtR."""
+    from carrick.protocols.autonat import AutoNat
+    from carrick.protocols.dcutr import Dcutr
     from carrick.protocols.identify import Identify
     from carrick.protocols.ping import Ping
+    from carrick.protocols.relay import AutoRelay, RelayClient
 
-    return [Identify(), Ping()]
+    return [Identify(), Ping(), AutoNat(), RelayClient(), AutoRelay(), Dcutr()]
 
 
 def _unknown(kind: str, name: str, known: tuple[str, ...]) -> CarrickError:

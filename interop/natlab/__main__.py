@@ -139,6 +139,8 @@ def matrix(
 
     def report(each: Played) -> None:
         played.append(each)
+        if save:  # at once: an hour is long
+            keep("simulated" if simulated else "kernel", cells([each]))
         for line in told(each, traces=traces):
             click.echo(line)
 
@@ -154,8 +156,6 @@ def matrix(
     count = sum(cell.runs for cell in found)
     seconds = time.monotonic() - started
     click.echo(f"{count} runs in {seconds:.0f} s, {len(wrong)} differences from what is expected")
-    if save:
-        keep("simulated" if simulated else "kernel", found)
     sys.exit(bool(wrong))
 
 

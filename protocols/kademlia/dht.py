@@ -11,9 +11,12 @@ import trio
 from carrick.identity import PeerId
 from carrick.protocols.kademlia.errors import InvalidRecord, NotFound, NothingStored
 from carrick.protocols.kademlia.interfaces import Messenger, ProviderStore, RecordStore
-from carrick.protocols.kademlia.keyspace import common_prefix_length, key_of
+from carrick.protocols.kademlia.background import Background, Telling
+from carrick.protocols.kademlia.keyspace import common_prefix_length, key_of, peer_key
 from carrick.protocols.kademlia.lookup import ALPHA, DisjointLookup, K, Lookup
 from carrick.protocols.kademlia.messages import Message, MessageType, PeerInfo, Record
+from carrick.protocols.kademlia.optimistic import OptimisticProvide
+from carrick.protocols.kademlia.sizing import SizeEstimator, gamma_quantile, normed_distance
 from carrick.protocols.kademlia.table import RoutingTable
 from carrick.protocols.kademlia.tracing import Hop, HopKind, Watch
 from carrick.protocols.kademlia.validation import Validators
@@ -23,6 +26,10 @@ __all__ = ["Dht", "Neighbours", "QUORUM"]
 
 QUORUM = 16  # answers with a value that are enough (go-libp2p-kad-dht, internal/config/quorum.go)
 _SIGHTINGS = 3  # of a peer, of which one may be stale or a lie
+_BY_CHANCE = 1e-3  # lookups whose k nearest are called a crowd although nobody placed them
+_AROUND = 0.1  # chance that k peers whom nobody placed are as near as we look then
+_WIDEST = 4  # times k: as many peers about a crowded key are looked for
+_MOST_PROVIDERS = 1024  # that one search finds
 
 
 @dataclass(slots=True)
@@ -31,11 +38,14 @@ class Neighbours:
 
     Attributes:
         closest: the k nearest peers that answered, nearest first.
+        region: the same; where peers crowd about the key as if somebody had placed them there, more
+            of those around. What is stored is stored at all of them.
         requests: how many peers were asked.
         hops: the longest chain of answers.
     """
 
     closest: list[PeerInfo] = field(default_factory=list)
+    region: list[PeerInfo] = field(default_factory=list)
     requests: int = 0
     hops: int = 0
 
@@ -51,6 +61,10 @@ class Dht:
         lost: told of each peer that did not.
         paths: disjoint paths of a lookup; 1 is an ordinary one.
         clock: the UNIX time.
+        background: where work goes on that outlives a call.
+
+    Attributes:
+        size: how large the network is, as its lookups show.
     """
 
     def __init__(
@@ -70,7 +84,10 @@ class Dht:
         alpha: int = ALPHA,
         paths: int = 1,
         clock: Callable[[], float] = time.time,
+        background: Background | None = None,
     ) -> None:
+        self.size = SizeEstimator(k)
+        self.background = background or Background()
         self.own = own
         self.table = table
         self.messenger = messenger
@@ -88,11 +105,43 @@ class Dht:
 
     # --- peers ------------------------------------------------------------------------------------
 
-    async def closest_peers(self, key: bytes, *, watch: Watch | None = None) -> Neighbours:
-        """The k peers nearest to `key`, ourselves left out."""
-        query = _Query(self, Message(MessageType.FIND_NODE, key), watch)
+    async def closest_peers(
+        self,
+        key: bytes,
+        *,
+        count: int | None = None,
+        until: Callable[[Sequence[PeerInfo]], bool] | None = None,
+        watch: Watch | None = None,
+    ) -> Neighbours:
+        """The `count` (k) peers nearest to `key`, ourselves left out.
+
+        Args:
+            until: is shown the nearest that were heard of, after each answer, and ends the lookup
+                by returning True.
+        """
+
+        def look(sender: PeerId, answer: Message) -> int:
+            if until is not None and until(query.infos(query.nearest(answer.closer))):
+                query.lookup.stop()
+            return 0
+
+        query = _Query(self, Message(MessageType.FIND_NODE, key), watch, look, count)
         await query.run()
         return query.neighbours
+
+    def is_crowded(self, place: int, nearest: Sequence[PeerId]) -> bool:
+        """Whether these peers, the k nearest to a place in the keyspace, are much nearer than
+        chance puts them, in a network of the size that we know: then somebody wants to be all that
+        is found there (arXiv 2505.01139)."""
+        expected = self.expected_within(place, nearest)
+        return expected is not None and expected < gamma_quantile(self.k, _BY_CHANCE)
+
+    def expected_within(self, place: int, nearest: Sequence[PeerId]) -> float | None:
+        """How many peers there should be as near to a place as these; None if we cannot say."""
+        estimate = self.size.estimate(trio.current_time())
+        if estimate is None or len(nearest) < self.k or estimate.servers < 2 * self.k:
+            return None
+        return normed_distance(nearest[-1], place) * estimate.servers
 
     async def find_peer(self, peer: PeerId, *, watch: Watch | None = None) -> PeerInfo:
         """Where `peer` is, as several peers say.
@@ -174,7 +223,7 @@ class Dht:
         await query.run()
         if best is None:
             raise query.not_found("nobody has a value under this key")
-        behind = [each for each in query.neighbours.closest if holders.get(each.id) != best]
+        behind = [each for each in query.neighbours.region if holders.get(each.id) != best]
         await self._store(behind, key, best)
         return best
 
@@ -192,9 +241,9 @@ class Dht:
             raise InvalidRecord("a record that is older than ours")
         self.records.put(key, value, now)
         neighbours = await self.closest_peers(key, watch=watch)
-        stored = await self._store(neighbours.closest, key, value)
+        stored = await self._store(neighbours.region, key, value)
         if not stored:
-            raise NothingStored(f"none of {len(neighbours.closest)} peers took the value")
+            raise NothingStored(f"none of {len(neighbours.region)} peers took the value")
         return stored
 
     async def _store(self, peers: Sequence[PeerInfo], key: bytes, value: bytes) -> int:
@@ -209,21 +258,56 @@ class Dht:
 
     # --- providers --------------------------------------------------------------------------------
 
-    async def provide(self, key: bytes, *, watch: Watch | None = None) -> int:
+    async def provide(
+        self, key: bytes, *, optimistic: bool = False, watch: Watch | None = None
+    ) -> int:
         """Tell the k peers nearest to `key` that we provide it; returns how many took it.
 
         It must be said again before it expires: see `Republisher`.
 
+        Args:
+            optimistic: tell those who are near enough while the lookup goes on, and return when
+                most have been told; as far as the size of the network is known.
+
         Raises:
             NothingStored: nobody took it.
         """
-        us = self.describe(self.own)
-        self.providers.add(key, us, self.clock())
+        self.providers.add(key, self.describe(self.own), self.clock())
+        estimate = self.size.estimate(trio.current_time()) if optimistic else None
+        if estimate is not None:
+            return await self._provide_optimistically(key, estimate.servers, watch)
         neighbours = await self.closest_peers(key, watch=watch)
-        told = await self.tell_providers(key, neighbours.closest)
+        told = await self.tell_providers(key, neighbours.region)
         if not told:
-            raise NothingStored(f"none of {len(neighbours.closest)} peers took the record")
+            raise NothingStored(f"none of {len(neighbours.region)} peers took the record")
         return told
+
+    async def _provide_optimistically(self, key: bytes, servers: float, watch: Watch | None) -> int:
+        place = key_of(key)
+        plan = OptimisticProvide(place, servers, self.k)
+        message = Message(MessageType.ADD_PROVIDER, key, providers=(self.describe(self.own),))
+        telling = Telling(lambda peer: self.messenger.tell(peer, message))
+
+        async with trio.open_nursery() as nursery:
+
+            def tell(peers: Sequence[PeerInfo]) -> None:
+                for peer in peers:
+                    if not self.background.start(telling.tell, peer):
+                        nursery.start_soon(telling.tell, peer)
+
+            def until(nearest: Sequence[PeerInfo]) -> bool:
+                if self.is_crowded(place, [each.id for each in nearest]):
+                    return False
+                now, enough = plan.look(nearest)
+                tell(now)
+                return enough
+
+            neighbours = await self.closest_peers(key, until=until, watch=watch)
+            tell(plan.tell(neighbours.region))
+            await telling.wait(plan.awaited)
+        if not telling.told:
+            raise NothingStored(f"none of {telling.ended} peers took the record")
+        return telling.told
 
     async def tell_providers(self, key: bytes, peers: Sequence[PeerInfo]) -> int:
         """Tell exactly these peers that we provide `key`; returns how many took it."""
@@ -241,16 +325,18 @@ class Dht:
         """Peers that provide `key`.
 
         Args:
-            count: so many are enough; 0 asks all of the nearest.
+            count: so many are enough; 0 asks all of the nearest. Where peers crowd about the key as
+                if somebody had placed them there, what they name is never enough: all is returned.
             found: told of each as it is found.
         """
         providers: dict[PeerId, PeerInfo] = {}
+        place, most = key_of(key), min(count or _MOST_PROVIDERS, _MOST_PROVIDERS)
 
         def take(named: Iterable[PeerInfo]) -> int:
             fresh = 0
             for provider in named:
                 known = providers.get(provider.id)
-                if known is None and (not count or len(providers) < count):
+                if known is None and len(providers) < most:
                     fresh += 1
                     providers[provider.id] = provider
                     self._learned(provider)
@@ -262,10 +348,15 @@ class Dht:
             return fresh
 
         def look(sender: PeerId, answer: Message) -> int:
+            nonlocal most
             fresh = take(answer.providers)
-            if count and len(providers) >= count:
+            if len(providers) < most:
+                return fresh
+            if most == _MOST_PROVIDERS or not self.is_crowded(place, query.nearest(answer.closer)):
                 query.lookup.stop()
-            return fresh
+                return fresh
+            most = _MOST_PROVIDERS
+            return fresh + take(answer.providers)
 
         take(self.providers.get(key, self.clock()))
         if count and len(providers) >= count:
@@ -284,33 +375,57 @@ class _Query:
         request: Message,
         watch: Watch | None = None,
         look: Callable[[PeerId, Message], int] | None = None,
+        count: int | None = None,
     ) -> None:
         self._dht = dht
+        self._count = dht.k if count is None else count
         self._request = request
         self._watch = watch
         self._look = look
         self._known: dict[PeerId, PeerInfo] = {}
         key = key_of(request.key)
-        seeds = dht.table.closest(key, max(dht.k, dht.paths * 4))
+        seeds = dht.table.closest(key, max(self._count, dht.paths * 4))
         self.lookup: Lookup | DisjointLookup
         if dht.paths > 1:
             self.lookup = DisjointLookup(
-                key, seeds, paths=dht.paths, k=dht.k, alpha=dht.alpha, exclude=[dht.own]
+                key, seeds, paths=dht.paths, k=self._count, alpha=dht.alpha, exclude=[dht.own]
             )
         else:
-            self.lookup = Lookup(key, seeds, k=dht.k, alpha=dht.alpha, exclude=[dht.own])
+            self.lookup = Lookup(key, seeds, k=self._count, alpha=dht.alpha, exclude=[dht.own])
 
     async def run(self) -> None:
-        await walk(self.lookup, self._ask)
-        table = self._dht.table
-        table.refreshed(common_prefix_length(table.own, self.lookup.key), trio.current_time())
+        dht, lookup = self._dht, self.lookup
+        await walk(lookup, self._ask)
+        if not lookup.stopped and not lookup.spent:
+            # Before this lookup changes what the size is thought to be.
+            if dht.is_crowded(lookup.key, lookup.closest[: dht.k]):
+                await self._widen()
+            dht.size.track(lookup.key, lookup.closest, trio.current_time())
+        dht.table.refreshed(common_prefix_length(dht.table.own, lookup.key), trio.current_time())
+
+    async def _widen(self) -> None:
+        """Look farther, to where the peers are that should have been the nearest."""
+        dht, lookup = self._dht, self.lookup
+        while lookup.k < _WIDEST * dht.k:
+            lookup.widen(lookup.k + dht.k)
+            await walk(lookup, self._ask)
+            expected = dht.expected_within(lookup.key, lookup.closest)
+            if expected is None or expected >= gamma_quantile(dht.k, _AROUND):
+                return
 
     @property
     def neighbours(self) -> Neighbours:
         lookup = self.lookup
-        return Neighbours(
-            [self._info(peer) for peer in lookup.closest], lookup.requests, lookup.hops
-        )
+        region = self.infos(lookup.closest)
+        return Neighbours(region[: self._count], region, lookup.requests, lookup.hops)
+
+    def nearest(self, named: Iterable[PeerInfo] = ()) -> list[PeerId]:
+        """The k nearest that were heard of, and of those that an answer has just named."""
+        peers = {*self.lookup.nearest, *(each.id for each in named)} - {self._dht.own}
+        return sorted(peers, key=lambda peer: peer_key(peer) ^ self.lookup.key)[: self._dht.k]
+
+    def infos(self, peers: Iterable[PeerId]) -> list[PeerInfo]:
+        return [self._info(peer) for peer in peers]
 
     def not_found(self, what: str) -> NotFound:
         asked, answered = self.lookup.requests, len(self.lookup.closest)

@@ -31,7 +31,8 @@ _SIGNED = b"ipns-signature:"
 _EOL = 0  # the one type of validity: until a moment
 _NS = 10**9
 _RFC3339 = re.compile(
-    r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:Z|([+-])(\d\d):(\d\d))", re.ASCII
+    r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:Z|([+-])([01]\d|2[0-3]):([0-5]\d))",
+    re.ASCII,
 )
 _EPOCH = datetime(1970, 1, 1)
 

@@ -113,7 +113,7 @@ class Lookup:
             return []
         room = self.alpha - sum(now - each.asked < SLOW for each in self._waiting.values())
         chosen: list[PeerId] = []
-        while room > len(chosen) and self.requests < _REQUESTS_PER_K * self.k:
+        while room > len(chosen) and not self.spent:
             candidate = self._next()
             if candidate is None:
                 break
@@ -147,6 +147,19 @@ class Lookup:
         """What was looked for is found."""
         self._stopped = True
 
+    def widen(self, k: int) -> None:
+        """Look for so many nearest peers instead; the lookup may go on then."""
+        self.k = k
+
+    @property
+    def stopped(self) -> bool:
+        return self._stopped
+
+    @property
+    def spent(self) -> bool:
+        """As many were asked as may be."""
+        return self.requests >= _REQUESTS_PER_K * self.k
+
     @property
     def done(self) -> bool:
         """Nothing is left to ask or to wait for: of the k nearest that can be reached, all have
@@ -156,8 +169,7 @@ class Lookup:
         window = self._window(PATIENCE)
         if any(each.state is PeerState.WAITING for each in window):
             return False
-        spent = self.requests >= _REQUESTS_PER_K * self.k
-        return spent or all(each.state is PeerState.ANSWERED for each in window)
+        return self.spent or all(each.state is PeerState.ANSWERED for each in window)
 
     @property
     def wake_at(self) -> float:
@@ -170,6 +182,11 @@ class Lookup:
         """The k nearest peers that have answered, nearest first."""
         found = (each.peer for each in self._nearest if each.state is PeerState.ANSWERED)
         return list(islice(found, self.k))
+
+    @property
+    def nearest(self) -> list[PeerId]:
+        """The k nearest peers that have not failed, asked or not, nearest first."""
+        return [each.peer for each in self._nearest[: self.k]]
 
     def state(self, peer: PeerId) -> PeerState | None:
         """How far we are with a peer; None if nobody has named it."""
@@ -255,6 +272,19 @@ class DisjointLookup:
         for walk in self._walks:
             walk.stop()
 
+    def widen(self, k: int) -> None:
+        self.k = k
+        for walk in self._walks:
+            walk.widen(k)
+
+    @property
+    def stopped(self) -> bool:
+        return all(walk.stopped for walk in self._walks)
+
+    @property
+    def spent(self) -> bool:
+        return all(walk.spent for walk in self._walks)
+
     @property
     def done(self) -> bool:
         return all(walk.done for walk in self._walks)
@@ -269,8 +299,14 @@ class DisjointLookup:
 
     @property
     def closest(self) -> list[PeerId]:
-        found = {peer for walk in self._walks for peer in walk.closest}
-        return sorted(found, key=lambda peer: peer_key(peer) ^ self.key)[: self.k]
+        return self._merged(peer for walk in self._walks for peer in walk.closest)
+
+    @property
+    def nearest(self) -> list[PeerId]:
+        return self._merged(peer for walk in self._walks for peer in walk.nearest)
+
+    def _merged(self, peers: Iterable[PeerId]) -> list[PeerId]:
+        return sorted(set(peers), key=lambda peer: peer_key(peer) ^ self.key)[: self.k]
 
     def state(self, peer: PeerId) -> PeerState | None:
         walk = self._asked_by.get(peer)

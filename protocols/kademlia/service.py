@@ -19,6 +19,7 @@ from carrick.identity import PeerId
 from carrick.protocols.kademlia.dht import QUORUM, Dht, Neighbours
 from carrick.protocols.kademlia.errors import NotFound
 from carrick.protocols.kademlia.interfaces import ProviderStore, RecordStore, Validator
+from carrick.protocols.kademlia.ipns import IpnsValidator
 from carrick.protocols.kademlia.messages import PeerInfo
 from carrick.protocols.kademlia.network import LAN, WAN, DhtNetwork, NetworkSettings
 from carrick.protocols.kademlia.scope import Scope
@@ -49,7 +50,7 @@ class Mode(enum.Enum):
 
 
 def _default_validators() -> Mapping[str, Validator]:
-    return {"pk": PublicKeyValidator()}
+    return {"pk": PublicKeyValidator(), "ipns": IpnsValidator()}
 
 
 @dataclass(frozen=True, kw_only=True)

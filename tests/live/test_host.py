@@ -365,7 +365,7 @@ async def test_transports_may_be_added(server: Host) -> None:
         return upgraders[-1]
 
     async with HostBuilder().transports(make).open() as client:
-        assert client.swarm.transports == upgraders
+        assert upgraders[0] in client.swarm.transports
         await client.connect(server.addresses[0])
 
 

@@ -23,8 +23,11 @@ from carrick.errors import (
 from carrick.identity import save_key
 from carrick.network import BlockList, Stream
 from carrick.peerstore import MemoryPeerstore, SqlitePeerstore, Ttl
+from carrick.protocols.autonat import AutoNat
+from carrick.protocols.dcutr import Dcutr
 from carrick.protocols.identify import Identify
 from carrick.protocols.ping import Ping, PingOptions
+from carrick.protocols.relay import AutoRelay, RelayClient
 from carrick.transports.memory import MemoryTransport
 from carrick.transports.security.tls import Tls
 from tests.support.plaintext import Plaintext
@@ -91,11 +94,17 @@ async def test_a_description_opened_twice_gives_two_hosts() -> None:
 async def test_a_host_with_nothing_set() -> None:
     async with HostBuilder().open() as host:
         assert host.addresses == []
-        assert host.has_service(Identify) and host.has_service(Ping)
+        for service in (Identify, Ping, AutoNat, RelayClient, AutoRelay, Dcutr):
+            assert host.has_service(service)
         assert set(host.protocols) == {
             "/ipfs/id/1.0.0",
             "/ipfs/id/push/1.0.0",
             "/ipfs/ping/1.0.0",
+            "/libp2p/autonat/1.0.0",
+            "/libp2p/autonat/2/dial-request",
+            "/libp2p/autonat/2/dial-back",
+            "/libp2p/circuit/relay/0.2.0/stop",
+            "/libp2p/dcutr",
         }
         assert not host.has_service(int)
         with pytest.raises(CarrickError, match="runs no int"):

@@ -53,15 +53,12 @@ class Dialling:
             click.UsageError: a flag is wrong.
             KeyFileError: a key file cannot be read.
         """
-        from carrick.protocols.dcutr import Dcutr
-        from carrick.protocols.relay import RelayClient
-
         builder = make_builder(settings, self.node).observers(self.observers)
         if self.transport:
             builder = builder.transports(*self.transport)
         if self.family is not None:
             builder = builder.gater(_family_only(self.family))
-        return builder.services(RelayClient(), Dcutr())
+        return builder
 
     def places(self, target: Target) -> list[Multiaddr] | Target:
         """`target`, over each `--relay` too.

@@ -56,10 +56,8 @@ class Listening:
             click.UsageError: a flag is wrong.
             KeyFileError: a key file cannot be read.
         """
-        from carrick.protocols.autonat import AutoNat
-        from carrick.protocols.dcutr import Dcutr
         from carrick.protocols.nat import NatDetector, NatOptions
-        from carrick.protocols.relay import AutoRelay, RelayClient
+        from carrick.protocols.relay import RelayClient
 
         limits = {"count_loopback": True} if self.count_loopback else {}
         builder = make_builder(settings, self.node, own_key=True, **limits)
@@ -78,7 +76,7 @@ class Listening:
         return (
             builder.listen(*(self.addresses or (DEFAULT_ADDRESS,)))
             .observers(self.observers)
-            .services(AutoNat(), detector, RelayClient(relays), AutoRelay(), Dcutr())
+            .services(detector, RelayClient(relays))
         )
 
     def _relay(self, text: str) -> Any:

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -281,8 +282,13 @@ func (d *driven) reachableV2(ctx context.Context, address string) (any, error) {
 		return nil, err
 	}
 	asked := []autonatv2.Request{{Addr: target, SendDialData: true}}
-	result, err := d.autonat.GetReachability(ctx, asked)
-	if err != nil {
+	var result autonatv2.Result
+	// It hears of a server a little after the connection is there.
+	late := until(ctx, func() bool {
+		result, err = d.autonat.GetReachability(ctx, asked)
+		return !errors.Is(err, autonatv2.ErrNoPeers)
+	})
+	if err := cmp.Or(late, err); err != nil {
 		return nil, err
 	}
 	if result.AllAddrsRefused {

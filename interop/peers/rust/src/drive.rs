@@ -7,7 +7,10 @@ use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
 use libp2p::{
     Multiaddr, PeerId, Swarm, Transport,
     autonat::{self, v1},
-    core::{ConnectedPoint, transport::ListenerId},
+    core::{
+        ConnectedPoint,
+        transport::{ListenerId, timeout::TransportTimeout},
+    },
     dcutr, identify,
     identity::Keypair,
     multiaddr::Protocol,
@@ -29,6 +32,8 @@ use crate::{
     within,
 };
 
+/// Less than the 10 s after which the library's AutoNAT server gives up a request unanswered.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 const SOON: Duration = Duration::from_millis(300); // between two looks of an AutoNAT client
 
 #[derive(NetworkBehaviour)]
@@ -91,8 +96,9 @@ impl Driven {
         let connections = stack
             .upgraded(circuits, &key)?
             .or_transport(stack.connections(&key)?)
-            .map(|either, _| either.into_inner())
-            .boxed();
+            .map(|either, _| either.into_inner());
+        let connections =
+            TransportTimeout::with_outgoing_timeout(connections, DIAL_TIMEOUT).boxed();
         let behaviour = Behaviour {
             identify: identify::Behaviour::new(identify::Config::new(
                 "ipfs/0.1.0".into(),
