@@ -186,10 +186,11 @@ class Node:
             costs.failures += 1
             self.connected.discard(peer.id)
             raise DialError("nobody is there", peer=peer.id)
-        self.connected.add(peer.id)
+        if peer.id not in self.connected:
+            self.connected.add(peer.id)
+            other.meet(self)
         encoded = message.encode()
         costs.bytes += len(encoded)
-        other.meet(self)
         reply = other.responder.answer(self.id, decode(encoded), trio.current_time())
         if reply is None:
             return None

@@ -25,6 +25,8 @@ import trio
 
 from benchmarks.simulation.shares import memory_shares, time_shares
 from carrick import HostBuilder
+from carrick.protocols.identify import Identify
+from carrick.protocols.ping import Ping
 from carrick.sim import Internet, run
 from carrick.testing import Node, keep_node
 
@@ -69,7 +71,9 @@ async def world(
     """Open the nodes, let them be idle, connect them, let them be idle again."""
     meter = Meter()
     found: dict[str, Any] = {"nodes": nodes}
-    builder = HostBuilder().transports("tcp").security("noise").muxers("yamux")
+    # Without the services that dial by themselves: only the connections asked for are measured.
+    builder = HostBuilder().services(Identify, Ping, defaults=False)
+    builder = builder.transports("tcp").security("noise").muxers("yamux")
     async with trio.open_nursery() as nursery:
         if memory:
             gc.collect()

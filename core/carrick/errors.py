@@ -24,6 +24,7 @@ __all__ = [
     "HandshakeError",
     "IdentityError",
     "InvalidAddress",
+    "InvalidCid",
     "InvalidEnvelope",
     "InvalidKey",
     "InvalidPeerId",
@@ -130,6 +131,10 @@ class AddressError(CarrickError, ValueError):
 
 class InvalidAddress(AddressError):
     """Text or bytes that are no multiaddr."""
+
+
+class InvalidCid(AddressError):
+    """Text or bytes that are no content id; the message says why."""
 
 
 class UnsupportedAddress(AddressError):

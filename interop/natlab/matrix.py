@@ -112,7 +112,7 @@ def _simulate_one(job: Job, seed: int) -> Played:
     try:
         runs = play("simulated", topology(*job.pair), scenario, seed=own)
     except Exception as error:  # of the program, not of the network: it is shown, and counts
-        return Played(job, (), time.monotonic() - started, f"{type(error).__name__}: {error}")
+        return Played(job, (), time.monotonic() - started, _words(error))
     return Played(job, runs, time.monotonic() - started)
 
 
@@ -132,9 +132,15 @@ async def play_in_kernel(
                 async with open_kernel_stage(topology(*job.pair)) as stage:
                     runs = await meet(stage, job.transport, job.plan)
             except Exception as error:  # shown, and counts
-                failure = f"{type(error).__name__}: {error}"
+                failure = _words(error)
             report(Played(job, runs, time.monotonic() - started, failure))
 
     async with trio.open_nursery() as nursery:
         for job in work:
             nursery.start_soon(one, job)
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, BaseExceptionGroup):
+        return "; ".join(map(_words, error.exceptions))
+    return f"{type(error).__name__}: {error}"

@@ -197,7 +197,7 @@ def _summary(stage: str, group: Sequence[Cell]) -> Iterator[str]:
 
 
 def _weighted(group: Sequence[Cell]) -> float:
-    """Of ordered pairs of types, each as frequent as any other."""
+    """Of ordered pairs of types, each as frequent as any other; not played is not direct."""
     shares = []
     for one in TYPES:
         for other in TYPES:

@@ -15,6 +15,7 @@ from carrick.protocols.dcutr.punching import FAILURES, Puncher
 from carrick.protocols.dcutr.state import (
     ATTEMPTS,
     Initiator,
+    another_attempt_fits,
     attempt_time,
     dial_back_time,
     initiator_dials,
@@ -60,6 +61,10 @@ class Initiation:
             await self._punch()
             nursery.cancel_scope.cancel()
 
+    def _left(self) -> float:
+        """Seconds until the whole should be over."""
+        return self._upgrade.started + self._puncher.options.timeout - trio.current_time()
+
     async def _dial_back(self, where: Targets) -> None:
         """The peer may have no NAT at all."""
         self._dialling.deadline = trio.current_time() + self._puncher.options.dial_back_timeout
@@ -69,15 +74,16 @@ class Initiation:
 
     async def _punch(self) -> None:
         upgrade, options = self._upgrade, self._puncher.options
-        for number in range(1, ATTEMPTS + 1):
+        number, begun = 1, trio.current_time()
+        while number <= ATTEMPTS:
             attempt = Attempt(trio.current_time())
             upgrade.attempts.append(attempt)
+            ready = True
             try:
                 await self._attempt(attempt, number)
             except _NotReadyError as error:
                 attempt.end(trio.current_time(), AttemptOutcome.PROTOCOL_ERROR, error.message)
-                if number < ATTEMPTS:
-                    await trio.sleep(options.retry_delay)
+                ready = False
             except trio.TooSlowError:
                 attempt.end(trio.current_time(), AttemptOutcome.TIMEOUT, "no answer in time")
             except FAILURES as error:
@@ -86,6 +92,16 @@ class Initiation:
                     break
             if upgrade.done.is_set() or upgrade.relayed.closed:
                 break
+            if ready or attempt.carrick or trio.current_time() - begun >= options.stream_wait:
+                number += 1
+            if number > ATTEMPTS:
+                break
+            if not ready:
+                await trio.sleep(options.retry_delay)
+            elif attempt.outcome is AttemptOutcome.FAILED:
+                if attempt.carrick and not another_attempt_fits(attempt.rtt or 0.0, self._left()):
+                    break
+                await self._puncher.look_again(upgrade)
         reason = upgrade.attempts[-1].reason
         if upgrade.streamed.is_set():
             upgrade.finish(Outcome.FAILED, reason)
@@ -120,7 +136,7 @@ class Initiation:
             where,
             role,
             at=exchange.fires,
-            timeout=attempt_time(exchange.rtt, puncher.options.attempt_timeout),
+            timeout=attempt_time(exchange.rtt, puncher.options.attempt_timeout, self._left()),
             near_at=trio.current_time(),
         )
 
@@ -137,6 +153,7 @@ class Initiation:
             theirs = exchange.receive(answer, trio.current_time())
             upgrade.streamed.set()
             attempt.rtt = exchange.rtt
+            attempt.carrick = theirs.nat is not None
             self._together |= bool(public_ips(theirs.addresses) & puncher.own_ips())
             # Whatever is still being dialled holds the ports from which we punch.
             self._dialling.cancel()

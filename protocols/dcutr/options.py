@@ -15,6 +15,8 @@ class DcutrOptions:
         dial_back_timeout: of our own dial to a peer that may be public; a peer that is known to be
             private gets less, see `state.dial_back_time`.
         attempt_timeout: of one punch, at most.
+        timeout: of all attempts with a peer that counts so too, a Carrick: none begins that would
+            not be over by then.
         stream_wait: how long whoever dialled over a relay waits for the peer to begin.
         grace: from when a direct connection is there until the relayed one is closed, if no stream
             is left on it.
@@ -26,6 +28,7 @@ class DcutrOptions:
 
     dial_back_timeout: float = 10.0  # go-libp2p p2p/protocol/holepunch, defaultDirectDialTimeout
     attempt_timeout: float = 5.0  # go-libp2p p2p/transport/quic, of a punch
+    timeout: float = 10.0
     stream_wait: float = 15.0  # punchr's
     grace: float = 10.0
     retry_delay: float = 1.0

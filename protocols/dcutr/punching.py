@@ -19,6 +19,8 @@ from carrick.protocols.dcutr.messages import Connect
 from carrick.protocols.dcutr.moment import wait_for_moment
 from carrick.protocols.dcutr.options import DcutrOptions
 from carrick.protocols.dcutr.upgrade import Attempt, AttemptOutcome, Upgrade
+from carrick.protocols.identify import Identify
+from carrick.protocols.relay import split_relay
 
 if TYPE_CHECKING:
     from carrick.addressing import IPAddress
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["FAILURES", "Puncher"]
 
 _log = logging.getLogger("carrick.dcutr")
+
+_LOOK = 1.0  # s for the relay to say where it sees us
 
 # What a peer, or the network between, can cause.
 FAILURES = (CarrickError, trio.BrokenResourceError, trio.ClosedResourceError)
@@ -86,6 +90,24 @@ class Puncher:
             ),
         )
         return Connect(addresses, Nat(udp=host.nat.udp, tcp=host.nat.tcp))
+
+    async def look_again(self, upgrade: Upgrade) -> None:
+        """Ask the relay where it sees us now: our address outside may have changed, which a
+        connection over QUIC outlives without telling us."""
+        host, relay = self.host, split_relay(upgrade.relayed.remote_address)
+        if relay is None or not host.has_service(Identify):
+            return
+        with trio.move_on_after(_LOOK):
+            async with trio.open_nursery() as nursery:
+                for connection in host.swarm.connections(relay[1]):
+                    if not connection.is_relayed:
+                        nursery.start_soon(self._identify, connection)
+
+    async def _identify(self, connection: Connection) -> None:
+        try:
+            await self.host.service(Identify).identify(connection)
+        except FAILURES as error:
+            _log.debug("%s does not say where it sees us: %s", connection, error)
 
     # --- where the peer is ------------------------------------------------------------------------
 

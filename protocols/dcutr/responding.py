@@ -45,14 +45,13 @@ async def respond(puncher: Puncher, upgrade: Upgrade, stream: Stream) -> None:
         raise
     finally:
         attempt.end(trio.current_time(), AttemptOutcome.CANCELLED, "the peer began anew")
-        if upgrade.attempts[-1] is attempt:  # else the next one runs already
+        last = upgrade.attempts[-1] is attempt  # else the next one runs already
+        if last:
             if len(upgrade.attempts) == ATTEMPTS:
                 upgrade.finish(Outcome.FAILED, attempt.reason)
-            upgrade.patience.deadline = (
-                -math.inf
-                if upgrade.done.is_set()
-                else trio.current_time() + puncher.options.stream_wait
-            )
+            upgrade.patience.deadline = _next_by(upgrade, puncher, attempt)
+    if last and not upgrade.done.is_set():
+        await puncher.look_again(upgrade)
 
 
 async def _attempt(puncher: Puncher, upgrade: Upgrade, attempt: Attempt, stream: Stream) -> None:
@@ -63,6 +62,7 @@ async def _attempt(puncher: Puncher, upgrade: Upgrade, attempt: Attempt, stream:
         assert isinstance(theirs, Connect)
         together = bool(public_ips(theirs.addresses) & puncher.own_ips())
         own = await puncher.connect_message(upgrade, local=together)
+        attempt.carrick = theirs.nat is not None
         found = puncher.targets(upgrade.peer, theirs.addresses)
         where, hopeless = puncher.possible(found, theirs)
         attempt.addresses = (*where.far, *where.near)
@@ -76,12 +76,23 @@ async def _attempt(puncher: Puncher, upgrade: Upgrade, attempt: Attempt, stream:
         now = trio.current_time()
         exchange.receive(frame, now)
     attempt.rtt = now - answered
+    left = upgrade.started + puncher.options.timeout - now
     await puncher.meet(
         upgrade,
         attempt,
         where,
         exchange.role,
         at=now,
-        timeout=attempt_time(attempt.rtt, puncher.options.attempt_timeout),
+        timeout=attempt_time(attempt.rtt, puncher.options.attempt_timeout, left),
         near_at=now + _NEAR_LATER,
     )
+
+
+def _next_by(upgrade: Upgrade, puncher: Puncher, attempt: Attempt) -> float:
+    """When B should have begun the next attempt."""
+    if upgrade.done.is_set():
+        return -math.inf
+    now = trio.current_time()
+    if attempt.carrick:
+        return max(now, upgrade.started + puncher.options.timeout)
+    return now + puncher.options.stream_wait

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -14,6 +15,7 @@ from carrick.host import Goal, Host
 from carrick.interfaces import Direction
 from carrick.network import Connection, Stream
 from carrick.network.events import ConnectionOpened, StreamClosed
+from carrick.network.firewall import guarded
 from carrick.protocols.dcutr.events import DirectConnectionMade, UpgradeFailed
 from carrick.protocols.dcutr.initiating import Initiation
 from carrick.protocols.dcutr.messages import DCUTR
@@ -110,15 +112,24 @@ class Dcutr:
         elif running >= self.options.concurrency:
             upgrade.finish(Outcome.CANCELLED, f"{running} other upgrades are under way")
         elif upgrade.initiator:
-            self._spawn(self._lead, upgrade)
+            self._spawn(upgrade, self._lead, upgrade)
         else:
             upgrade.patience.deadline = trio.current_time() + self.options.stream_wait
-            self._spawn(self._follow, upgrade)
-            self._spawn(self._puncher.predict, upgrade)  # or B counts the time in its round trip
+            self._spawn(upgrade, self._follow, upgrade)
+            # Or B counts the time in its round trip.
+            self._spawn(upgrade, self._puncher.predict, upgrade)
 
-    def _spawn(self, function: Callable[..., Awaitable[object]], *args: object) -> None:
+    def _spawn(
+        self, upgrade: Upgrade, function: Callable[..., Awaitable[object]], *args: object
+    ) -> None:
+        """Do something for `upgrade`. What goes wrong there ends that upgrade, not the host."""
+
+        def failed(error: Exception) -> None:
+            _log.error("an upgrade failed", exc_info=error)
+            upgrade.finish(Outcome.FAILED, "a defect of this program: the log has it")
+
         if self._nursery is not None:  # else the host is closing
-            self._nursery.start_soon(function, *args)
+            self._nursery.start_soon(partial(guarded, function, *args, failed=failed))
 
     def _forget(self, relayed: Connection) -> None:
         upgrade = self._upgrades.pop(relayed, None)
@@ -168,7 +179,7 @@ class Dcutr:
         self._host.events.publish(
             DirectConnectionMade(upgrade.peer, connection, upgrade.relayed, strategy)
         )
-        self._spawn(self._retire, upgrade.relayed, connection)
+        self._spawn(upgrade, self._retire, upgrade.relayed, connection)
 
     def _tell_failure(self, upgrade: Upgrade) -> None:
         outcome = upgrade.outcome
@@ -203,6 +214,8 @@ class Dcutr:
                 raise ProtocolError("there is a direct connection", peer=peer)
             if len(upgrade.attempts) < ATTEMPTS:  # else it is refused
                 upgrade = self._again(upgrade)
+                if upgrade.done.is_set():
+                    raise ProtocolError(upgrade.reason or "no more upgrades", peer=peer)
         self._give_way(peer)
         await respond(self._puncher, upgrade, stream)
 

@@ -21,12 +21,14 @@ __all__ = [
     "STREAM_LIFE",
     "Initiator",
     "Responder",
+    "another_attempt_fits",
     "attempt_time",
     "dial_back_time",
     "initiator_dials",
 ]
 
 ATTEMPTS = 3  # "a total of 3 attempts"
+_SHORTEST = 2.0  # s for a punch
 STREAM_LIFE = 60.0  # s; go-libp2p p2p/protocol/holepunch/svc.go, StreamTimeout
 
 
@@ -154,10 +156,19 @@ def dial_back_time(rtt: float | None) -> float:
     return max(1.0, 4 * (rtt or 0.0))
 
 
-def attempt_time(rtt: float, longest: float) -> float:
+def attempt_time(rtt: float, longest: float, left: float) -> float:
     """Seconds for one punch: enough for both handshakes and a lost packet, but not more, since the
-    next attempt has fresh addresses and other roles."""
-    return min(longest, max(2.0, 8 * rtt))
+    next attempt has fresh addresses and other roles.
+
+    Args:
+        left: until the whole upgrade should be over.
+    """
+    return min(longest, max(_SHORTEST, 8 * rtt), max(_SHORTEST, left))
+
+
+def another_attempt_fits(rtt: float, left: float) -> bool:
+    """Whether an exchange and a punch can be done before the whole upgrade should be over."""
+    return 2 * rtt + _SHORTEST <= left
 
 
 def initiator_dials(own: Nat, theirs: Nat | None, attempt: int) -> bool:

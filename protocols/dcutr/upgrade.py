@@ -58,6 +58,7 @@ class Attempt:
         addresses: where we punched, or dialled at the peer's request.
         rtt: over the relay, in this attempt, as far as it was measured.
         reason: why it failed.
+        carrick: the peer speaks our extension, and so counts the time as we do.
     """
 
     started: float
@@ -66,6 +67,7 @@ class Attempt:
     addresses: tuple[Multiaddr, ...] = ()
     rtt: float | None = None
     reason: str | None = None
+    carrick: bool = False
 
     def end(self, now: float, outcome: AttemptOutcome, reason: str | None = None) -> None:
         """It is over; the first word counts."""
@@ -79,6 +81,7 @@ class Upgrade:
     Attributes:
         relayed: the connection that is to be upgraded.
         initiator: whether we are B, who was reached over the relay and leads the upgrade.
+        started: when it began, in seconds of `trio.current_time()`.
         attempts: the punches, in order.
         dialled: where we dial in the ordinary way.
         predicted: where our packets to the peer will come from, as foretold before the first one:
@@ -93,6 +96,7 @@ class Upgrade:
     def __init__(self, relayed: Connection, *, initiator: bool) -> None:
         self.relayed = relayed
         self.initiator = initiator
+        self.started = trio.current_time()
         self.attempts: list[Attempt] = []
         self.dialled: set[Multiaddr] = set()
         self.streamed = trio.Event()

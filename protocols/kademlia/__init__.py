@@ -7,9 +7,12 @@ from carrick.protocols.kademlia.errors import InvalidRecord, NotFound, NothingSt
 from carrick.protocols.kademlia.interfaces import (
     Messenger,
     ProviderStore,
+    Publication,
+    PublicationStore,
     RecordStore,
     Validator,
 )
+from carrick.protocols.kademlia.ipns import IpnsRecord, IpnsValidator, ipns_key
 from carrick.protocols.kademlia.messages import (
     Message,
     MessageType,
@@ -20,11 +23,21 @@ from carrick.protocols.kademlia.messages import (
 from carrick.protocols.kademlia.network import LAN, WAN, NetworkSettings
 from carrick.protocols.kademlia.scope import Scope
 from carrick.protocols.kademlia.service import Kademlia, KademliaOptions, Mode
+from carrick.protocols.kademlia.sizing import SizeEstimate
+from carrick.protocols.kademlia.sqlite import DhtFile, DhtFileError
 from carrick.protocols.kademlia.stores import MemoryProviders, MemoryRecords
 from carrick.protocols.kademlia.tracing import Hop, HopKind, Watch
 from carrick.protocols.kademlia.validation import PublicKeyValidator, Validators
 
 __all__ = [
+    "ipns_key",
+    "SizeEstimate",
+    "PublicationStore",
+    "Publication",
+    "IpnsValidator",
+    "IpnsRecord",
+    "DhtFileError",
+    "DhtFile",
     "LAN",
     "QUORUM",
     "WAN",

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import trio
 
 from carrick.identity import PeerId
+from carrick.protocols.kademlia.background import Background, Telling
 from carrick.protocols.kademlia.errors import InvalidRecord, NotFound, NothingStored
 from carrick.protocols.kademlia.interfaces import Messenger, ProviderStore, RecordStore
-from carrick.protocols.kademlia.background import Background, Telling
 from carrick.protocols.kademlia.keyspace import common_prefix_length, key_of, peer_key
 from carrick.protocols.kademlia.lookup import ALPHA, DisjointLookup, K, Lookup
 from carrick.protocols.kademlia.messages import Message, MessageType, PeerInfo, Record
@@ -26,6 +26,7 @@ __all__ = ["Dht", "Neighbours", "QUORUM"]
 
 QUORUM = 16  # answers with a value that are enough (go-libp2p-kad-dht, internal/config/quorum.go)
 _SIGHTINGS = 3  # of a peer, of which one may be stale or a lie
+_MAX_ADDRESSES = 16  # of a peer that one lookup remembers
 _BY_CHANCE = 1e-3  # lookups whose k nearest are called a crowd although nobody placed them
 _AROUND = 0.1  # chance that k peers whom nobody placed are as near as we look then
 _WIDEST = 4  # times k: as many peers about a crowded key are looked for
@@ -295,15 +296,20 @@ class Dht:
                     if not self.background.start(telling.tell, peer):
                         nursery.start_soon(telling.tell, peer)
 
+            early: Sequence[PeerInfo] = ()
+
             def until(nearest: Sequence[PeerInfo]) -> bool:
+                nonlocal early
                 if self.is_crowded(place, [each.id for each in nearest]):
                     return False
                 now, enough = plan.look(nearest)
                 tell(now)
+                if enough:
+                    early = nearest
                 return enough
 
             neighbours = await self.closest_peers(key, until=until, watch=watch)
-            tell(plan.tell(neighbours.region))
+            tell(plan.tell(early or neighbours.region))
             await telling.wait(plan.awaited)
         if not telling.told:
             raise NothingStored(f"none of {telling.ended} peers took the record")
@@ -440,7 +446,8 @@ class _Query:
         try:
             answer = await self._dht.ask(self._info(peer), self._request)
             for each in answer.closer:
-                self._known.setdefault(each.id, each)
+                few = each._replace(encoded=each.encoded[:_MAX_ADDRESSES])
+                self._known.setdefault(each.id, few)
             if self._look is not None:
                 found = self._look(peer, answer)
         except FAILURES as error:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from carrick.identity import PeerId
     from carrick.protocols.kademlia.messages import Message, PeerInfo, Record
 
-__all__ = ["Messenger", "ProviderStore", "RecordStore", "Validator"]
+__all__ = [
+    "Messenger",
+    "ProviderStore",
+    "Publication",
+    "PublicationStore",
+    "RecordStore",
+    "Validator",
+]
 
 
 class Messenger(Protocol):
@@ -79,3 +86,29 @@ class ProviderStore(Protocol):
 
     def expire(self, now: float) -> int:
         """Forget what has expired; returns how many."""
+
+
+class Publication(NamedTuple):
+    """What we publish ourselves.
+
+    Attributes:
+        value: what stands under the key; None: we provide what the key names.
+        at: when it was last published, UNIX time in seconds.
+    """
+
+    key: bytes
+    value: bytes | None
+    at: float
+
+
+class PublicationStore(Protocol):
+    """Keeps what we publish, so that it is published again after a restart."""
+
+    def load(self) -> Iterable[Publication]:
+        """All of it."""
+
+    def keep(self, publication: Publication) -> None:
+        """In the place of the one before of its kind and key."""
+
+    def drop(self, key: bytes, *, provided: bool) -> None:
+        """Forget a key that we provided, or a value that we put."""

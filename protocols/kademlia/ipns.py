@@ -85,7 +85,7 @@ class IpnsRecord:
         """
         value = value.encode() if isinstance(value, str) else value
         validity = _to_rfc3339(int(now * _NS) + int(lifetime * _NS))
-        fields = {
+        fields: dict[str, int | bytes] = {
             "Value": value,
             "Validity": validity,
             "ValidityType": _EOL,

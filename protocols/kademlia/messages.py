@@ -35,6 +35,7 @@ MAX_MESSAGE = 1 << 20  # bytes that are read; go reads 4 MiB, rust 16 KiB
 MAX_PROVIDER_KEY = 80  # bytes (go-libp2p-kad-dht, handlers.go)
 MAX_PEERS = 40  # of a kind in one message that are used: 2 k
 MAX_ADDRESSES = 64  # of one peer that are used
+MAX_ADDRESS = 512  # bytes of each: a relayed WebRTC one has about 200
 
 
 class MessageType(enum.IntEnum):
@@ -139,8 +140,8 @@ _Peers: TypeAlias = Iterable[pb.Peer]
 
 def decode(data: Buffer) -> Message:
     """
-    Peers whose id is no peer id are left out, and so is what is beyond `MAX_PEERS` peers of a kind
-    and `MAX_ADDRESSES` addresses of one.
+    Peers whose id is no peer id are left out, and so is what is beyond `MAX_PEERS` peers of a
+    kind, `MAX_ADDRESSES` addresses of one, and an address longer than `MAX_ADDRESS`.
 
     Raises:
         ProtocolError: malformed, of no known type, or a record for another key than the message's.
@@ -171,7 +172,8 @@ def _peers(peers: _Peers) -> tuple[PeerInfo, ...]:
             id = _peer_id(peer.id)
         except IdentityError:
             continue
-        found.append(PeerInfo(id, tuple(peer.addrs[:MAX_ADDRESSES]), peer.connection))
+        addresses = (each for each in peer.addrs[:MAX_ADDRESSES] if len(each) <= MAX_ADDRESS)
+        found.append(PeerInfo(id, tuple(addresses), peer.connection))
     return tuple(found)
 
 

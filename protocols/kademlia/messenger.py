@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import trio
 
-from carrick.errors import CarrickError, PeerTimeout, ProtocolError
+from carrick.errors import MessageTooLarge, PeerTimeout, ProtocolError
 from carrick.identity import PeerId
 from carrick.network import Stream, Swarm
 from carrick.protocols.kademlia.messages import MAX_MESSAGE, Message, PeerInfo, decode
+from carrick.protocols.kademlia.walking import FAILURES
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
@@ -51,7 +52,7 @@ class StreamMessenger:
         task_status.started()
         try:
             while True:
-                if not self._idle:
+                while not self._idle:  # what was idle may be in use again when we wake
                     self._work = trio.Event()
                     await self._work.wait()
                 peer, (stream, since) = next(iter(self._idle.items()))
@@ -70,8 +71,12 @@ class StreamMessenger:
             kept = self._idle.pop(peer.id, None)
             if kept is not None:
                 # If the peer has closed it meanwhile, that says nothing about a new one.
-                with suppress(CarrickError, trio.BrokenResourceError, trio.ClosedResourceError):
+                try:
                     return await self._exchange(kept[0], message)
+                except MessageTooLarge:
+                    raise
+                except FAILURES:
+                    pass
             return await self._exchange(await self._open(peer), message)
 
     async def tell(self, peer: PeerInfo, message: Message) -> None:

@@ -9,18 +9,28 @@ from typing import TYPE_CHECKING
 import trio
 
 from carrick.addressing import Multiaddr
-from carrick.errors import ProtocolError
+from carrick.errors import PeerTimeout, ProtocolError
 from carrick.host import Host
 from carrick.identity import PeerId
 from carrick.network import Stream
 from carrick.protocols.identify import PeerIdentified, PeerUpdated
+from carrick.protocols.kademlia.background import Background
 from carrick.protocols.kademlia.dht import Dht
-from carrick.protocols.kademlia.interfaces import ProviderStore, RecordStore
+from carrick.protocols.kademlia.interfaces import ProviderStore, PublicationStore, RecordStore
 from carrick.protocols.kademlia.keyspace import peer_key
+from carrick.protocols.kademlia.limiting import RequestLimit
 from carrick.protocols.kademlia.lookup import ALPHA, K
-from carrick.protocols.kademlia.messages import MAX_MESSAGE, PeerInfo, Reachable, decode
+from carrick.protocols.kademlia.messages import (
+    MAX_MESSAGE,
+    Message,
+    PeerInfo,
+    Reachable,
+    decode,
+)
 from carrick.protocols.kademlia.messenger import StreamMessenger
+from carrick.protocols.kademlia.republishing import Republisher
 from carrick.protocols.kademlia.responder import Responder
+from carrick.protocols.kademlia.schedule import REPUBLISH
 from carrick.protocols.kademlia.scope import Scope, networks
 from carrick.protocols.kademlia.table import (
     MAX_PER_GROUP,
@@ -36,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["LAN", "WAN", "DhtNetwork", "NetworkSettings"]
 
 _STREAM_IDLE = 60.0  # s that a peer's stream may be silent (go-libp2p-kad-dht, dht_net.go)
+_STALLED = 10.0  # s for an answer to be taken
 _STREAMS_PER_PEER = 64
 _HEARD_OF = 120.0  # s that addresses are believed that others name (go, TempAddrTTL)
 _MAX_ADDRESSES = 16  # of a peer that are told
@@ -76,6 +87,7 @@ class DhtNetwork:
     Attributes:
         dht: what asks it.
         messenger: carries its requests.
+        republisher: what we publish there.
         serving: whether we answer others, and are in their tables.
     """
 
@@ -87,6 +99,8 @@ class DhtNetwork:
         providers: ProviderStore,
         validators: Validators,
         *,
+        publications: PublicationStore | None = None,
+        republish: float = REPUBLISH,
         reconnect: Callable[[], Awaitable[int]],
         clock: Callable[[], float],
     ) -> None:
@@ -100,6 +114,8 @@ class DhtNetwork:
             max_per_group=settings.max_per_group,
             max_per_group_and_bucket=settings.max_per_group_and_bucket,
         )
+        self._background = Background()
+        self._limit = RequestLimit[PeerId]()
         self.messenger = StreamMessenger(host.swarm, settings.protocol)
         self.dht = Dht(
             host.id,
@@ -116,7 +132,9 @@ class DhtNetwork:
             alpha=settings.alpha,
             paths=settings.paths,
             clock=clock,
+            background=self._background,
         )
+        self.republisher = Republisher(self.dht, publications, interval=republish)
         self.upkeep = Upkeep(self.dht, host.rng, reconnect, interval=settings.refresh)
         self._responder = Responder(host.id, table, records, providers, validators, self.describe)
 
@@ -124,7 +142,9 @@ class DhtNetwork:
         """Keep the table, until cancelled."""
         async with trio.open_nursery() as nursery:
             await nursery.start(self.messenger.run)
+            await nursery.start(self._background.run)
             await nursery.start(self.upkeep.run)
+            await nursery.start(self.republisher.run)
             await nursery.start(self._watch_peers)
             for connection in self._host.connections:
                 if self.settings.protocol in (connection.protocols or ()):
@@ -151,10 +171,17 @@ class DhtNetwork:
             raise ProtocolError("that peer is not of this network", peer=stream.peer_id)
         with trio.move_on_after(_STREAM_IDLE) as silence:
             async for frame in stream.frames(MAX_MESSAGE):
+                await trio.sleep(self._limit.wait(stream.peer_id, trio.current_time()))
                 answer = self._responder.answer(stream.peer_id, decode(frame), self._clock())
                 if answer is not None:
-                    await stream.write_frame(answer.encode())
+                    await self._send(stream, answer)
                 silence.deadline = trio.current_time() + _STREAM_IDLE
+
+    async def _send(self, stream: Stream, answer: Message) -> None:
+        with trio.move_on_after(_STALLED) as reading:
+            await stream.write_frame(answer.encode())
+        if reading.cancelled_caught:
+            raise PeerTimeout("the peer does not read our answers", peer=stream.peer_id)
 
     # --- peers ------------------------------------------------------------------------------------
 

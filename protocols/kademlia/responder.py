@@ -22,6 +22,8 @@ from carrick.protocols.kademlia.validation import Validators
 
 __all__ = ["Responder"]
 
+_MAX_ADDRESSES = 16  # of a provider that are kept
+
 
 class Responder:
     """Answers the requests of others.
@@ -124,8 +126,8 @@ class Responder:
     def _add_provider(self, sender: PeerId, request: Message, now: float) -> None:
         """Nobody is put down as a provider but by himself."""
         for provider in request.providers:
-            if provider.id == sender and provider.encoded:
-                self._providers.add(request.key, provider, now)
+            if provider.id == sender and (addresses := provider.addresses[:_MAX_ADDRESSES]):
+                self._providers.add(request.key, PeerInfo.of(sender, addresses), now)
                 return
         raise ProtocolError("an ADD_PROVIDER that does not name its sender", peer=sender)
 

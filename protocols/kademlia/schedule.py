@@ -16,14 +16,15 @@ from carrick.protocols.kademlia.keyspace import BITS, key_of
 __all__ = ["REPUBLISH", "Schedule"]
 
 REPUBLISH = 22 * 3600.0  # s (go, amino/defaults.go): records live 48 h
-_SHARE = 0.5  # of the interval: who is due within it may as well be published now
+_SHARE = 0.1  # of the interval: who is due within it may as well be published now
 
 
 class Schedule:
     """The keys of one kind.
 
     Args:
-        interval: seconds between two times of a key, at most.
+        interval: seconds from one moment of a key to the next. It may be published a tenth of that
+            too early, with others, and is then published again a tenth later than in an interval.
     """
 
     def __init__(self, interval: float = REPUBLISH) -> None:
@@ -41,12 +42,13 @@ class Schedule:
         return key in self._due
 
     def published(self, key: bytes, at: float) -> None:
-        """It was published, perhaps in an earlier run: its next moment is within the interval."""
+        """It was published, perhaps in an earlier run."""
         place = key_of(key)
         if key not in self._due:
             insort(self._places, (place, key))
         moment = math.ldexp(float(place), -BITS) * self.interval
-        self._set(key, at + ((moment - at) % self.interval or self.interval))
+        wait = (moment - at) % self.interval
+        self._set(key, at + wait + (self.interval if wait <= _SHARE * self.interval else 0))
 
     def failed(self, key: bytes, retry_at: float) -> None:
         """It could not be published."""
@@ -70,16 +72,19 @@ class Schedule:
         """The key that is due first, if it is due."""
         return self._heap[0][1] if self.next_at <= now else None
 
-    def near(self, key: bytes, bits: int, now: float) -> list[bytes]:
-        """`key`, and the others that share the first `bits` bits of its place and are due soon."""
+    def near(self, key: bytes, bits: int, now: float, limit: int) -> list[bytes]:
+        """`key`, and others that share the first `bits` bits of its place and are due soon."""
         width = BITS - bits
-        first = key_of(key) >> width << width
-        found: list[bytes] = []
-        for place, each in self._places[bisect_left(self._places, (first, b"")) :]:
-            if place >> width != first >> width:
+        prefix = key_of(key) >> width
+        found = [key]
+        at = bisect_left(self._places, (prefix << width, b""))
+        while at < len(self._places) and len(found) < limit:
+            place, each = self._places[at]
+            if place >> width != prefix:
                 break
-            if each == key or self._due[each] <= now + _SHARE * self.interval:
+            if each != key and self._due[each] <= now + _SHARE * self.interval:
                 found.append(each)
+            at += 1
         return found
 
     def _set(self, key: bytes, due: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import logging
+import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +23,10 @@ from carrick.protocols.kademlia.interfaces import ProviderStore, RecordStore, Va
 from carrick.protocols.kademlia.ipns import IpnsValidator
 from carrick.protocols.kademlia.messages import PeerInfo
 from carrick.protocols.kademlia.network import LAN, WAN, DhtNetwork, NetworkSettings
+from carrick.protocols.kademlia.schedule import REPUBLISH
 from carrick.protocols.kademlia.scope import Scope
+from carrick.protocols.kademlia.sizing import SizeEstimate
+from carrick.protocols.kademlia.sqlite import DhtFile, DhtFileError
 from carrick.protocols.kademlia.stores import MemoryProviders, MemoryRecords
 from carrick.protocols.kademlia.tracing import Watch
 from carrick.protocols.kademlia.validation import PublicKeyValidator, Validators
@@ -33,6 +37,9 @@ if TYPE_CHECKING:
 __all__ = ["Kademlia", "KademliaOptions", "Mode"]
 
 _log = logging.getLogger("carrick.kademlia")
+
+FLUSH = 5.0  # s that the file may be behind (as the peerstore's)
+_FLUSH_CHANGES = 512  # in one go, which takes a few milliseconds
 
 R = TypeVar("R")
 
@@ -62,6 +69,9 @@ class KademliaOptions:
         bootstrap: peers to begin with.
         validators: by namespace; others are refused.
         records, providers: make the store of each network.
+        path: a file that keeps records, providers and what we publish beyond a restart, instead of
+            `records` and `providers`.
+        republish: seconds until what we publish is published again.
         clock: the UNIX time.
     """
 
@@ -71,6 +81,8 @@ class KademliaOptions:
     validators: Mapping[str, Validator] = field(default_factory=_default_validators)
     records: Callable[[], RecordStore] = MemoryRecords
     providers: Callable[[], ProviderStore] = MemoryProviders
+    path: str | os.PathLike[str] | None = None
+    republish: float = REPUBLISH
     clock: Callable[[], float] = time.time
 
     @classmethod
@@ -95,30 +107,42 @@ class Kademlia:
     async def run(
         self, host: Host, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Take part, until cancelled."""
+        """Take part, until cancelled.
+
+        Raises:
+            DhtFileError: `KademliaOptions.path` cannot be used.
+        """
         self._host = host
-        options = self.options
-        validators = Validators(options.validators)
-        self.networks = tuple(
-            DhtNetwork(
-                host,
-                settings,
-                options.records(),
-                options.providers(),
-                validators,
-                reconnect=self._reconnect,
-                clock=options.clock,
-            )
-            for settings in options.networks
+        file = None if self.options.path is None else DhtFile(self.options.path)
+        try:
+            self.networks = tuple(self._network(each, file) for each in self.options.networks)
+            self._serve(public=False)
+            host.add_address_source(self._find_addresses)
+            async with trio.open_nursery() as nursery:
+                for network in self.networks:
+                    await nursery.start(network.run)
+                if self.options.mode is Mode.AUTO:
+                    await nursery.start(self._follow_reachability)
+                if file is not None:
+                    nursery.start_soon(_write_behind, file)
+                task_status.started()
+        finally:
+            if file is not None:
+                file.close()
+
+    def _network(self, settings: NetworkSettings, file: DhtFile | None) -> DhtNetwork:
+        options, protocol = self.options, settings.protocol
+        return DhtNetwork(
+            self._host,
+            settings,
+            options.records() if file is None else file.records(protocol),
+            options.providers() if file is None else file.providers(protocol),
+            Validators(options.validators),
+            publications=None if file is None else file.publications(protocol),
+            republish=options.republish,
+            reconnect=self._reconnect,
+            clock=options.clock,
         )
-        self._serve(public=False)
-        host.add_address_source(self._find_addresses)
-        async with trio.open_nursery() as nursery:
-            for network in self.networks:
-                await nursery.start(network.run)
-            if options.mode is Mode.AUTO:
-                await nursery.start(self._follow_reachability)
-            task_status.started()
 
     @property
     def serving(self) -> bool:
@@ -172,23 +196,61 @@ class Kademlia:
         values = await self._everywhere(lambda dht: dht.get_value(key, quorum=quorum, watch=watch))
         return values[Validators(self.options.validators).best(key, values)]
 
-    async def put_value(self, key: bytes, value: bytes, *, watch: Watch | None = None) -> int:
+    async def put_value(
+        self, key: bytes, value: bytes, *, watch: Watch | None = None, republish: bool = True
+    ) -> int:
         """Store a value at the peers nearest to `key`; returns how many took it.
+
+        Args:
+            republish: put it again every `KademliaOptions.republish` seconds, as long as it is
+                valid and no better one has taken its place.
 
         Raises:
             InvalidRecord: it is not valid, or older than what we have.
             NothingStored: nobody took it.
         """
-        return sum(await self._everywhere(lambda dht: dht.put_value(key, value, watch=watch)))
+        stored = sum(await self._everywhere(lambda dht: dht.put_value(key, value, watch=watch)))
+        if republish:
+            for network in self.networks:
+                network.republisher.add_value(key, value)
+        return stored
 
-    async def provide(self, key: bytes, *, watch: Watch | None = None) -> int:
+    def stop_publishing(self, key: bytes) -> bool:
+        """Put the value under `key` no more; it expires. Returns whether we did."""
+        return any([each.republisher.stop_publishing(key) for each in self.networks])
+
+    async def provide(
+        self, key: bytes, *, optimistic: bool = False, watch: Watch | None = None
+    ) -> int:
         """Tell the peers nearest to `key`, the multihash of some content, that we have it; returns
-        how many took it.
+        how many took it. It is told again every `KademliaOptions.republish` seconds.
+
+        Args:
+            optimistic: tell those who are near enough while the lookup goes on, and return when
+                most have been told; as far as the size of the network is known.
 
         Raises:
             NothingStored: nobody took it.
         """
-        return sum(await self._everywhere(lambda dht: dht.provide(key, watch=watch)))
+        told = await self._everywhere(
+            lambda dht: dht.provide(key, optimistic=optimistic, watch=watch)
+        )
+        for network in self.networks:
+            network.republisher.add_provided(key)
+        return sum(told)
+
+    def stop_providing(self, key: bytes) -> bool:
+        """Provide `key` no more: we no longer tell it, others forget it when it expires. Returns
+        whether we did."""
+        return any([each.republisher.stop_providing(key) for each in self.networks])
+
+    def network_size(self) -> SizeEstimate | None:
+        """How many servers there are, in the largest of our networks, as the lookups of the last
+        two hours show; None after too few of them."""
+        now = trio.current_time()
+        sizes = [each.dht.size.estimate(now) for each in self.networks]
+        known = [each for each in sizes if each is not None]
+        return max(known, key=lambda each: each.servers, default=None)
 
     async def find_providers(
         self,
@@ -276,3 +338,13 @@ class Kademlia:
             for target in self.options.bootstrap:
                 nursery.start_soon(one, target)
         return reached
+
+
+async def _write_behind(file: DhtFile) -> None:
+    while True:
+        await trio.sleep(FLUSH)
+        try:
+            while file.flush(_FLUSH_CHANGES):
+                await trio.lowlevel.checkpoint()
+        except DhtFileError as error:
+            _log.warning("%s", error)  # what is in memory is written when it can be

@@ -12,11 +12,12 @@ import trio
 
 from carrick.addressing import Reach, reach, with_peer
 from carrick.errors import CarrickError, NoAddresses, ProtocolError, ProtocolNotSupported
-from carrick.host import Host, Reachability, ReachabilityChanged
+from carrick.host import Dependence, Host, NatChanged, Reachability, ReachabilityChanged
 from carrick.host.host import Target, resolve_target
 from carrick.identity import PeerId
 from carrick.network import Connection
 from carrick.network.events import ConnectionOpened, Event
+from carrick.network.firewall import guarded
 from carrick.protocols.identify import PeerUpdated
 from carrick.protocols.relay.candidates import Candidate, Candidates, Failure
 from carrick.protocols.relay.client import RelayClient, Reservation
@@ -140,6 +141,7 @@ class AutoRelay:
             self._consider(connection)
         kinds: tuple[type[Event], ...] = (
             ConnectionOpened,
+            NatChanged,
             PeerUpdated,
             ReachabilityChanged,
             ReservationLost,
@@ -188,7 +190,9 @@ class AutoRelay:
             return True
         if self._reachability is Reachability.UNKNOWN:
             return bool(self._ours) or now >= self._grace_until
-        return self._reachability is Reachability.PRIVATE
+        # Who tried for AutoNAT had heard of us before, and such a NAT lets in all whom it has sent to.
+        fooled = self._host.nat.udp.filtering is Dependence.ADDRESS
+        return fooled or self._reachability is Reachability.PRIVATE
 
     # --- what is done -----------------------------------------------------------------------------
 
@@ -284,12 +288,17 @@ class AutoRelay:
         return any(place is not None and self._is_far(reach(place)) for place in places)
 
     async def _search(self, source: RelaySource) -> None:
-        try:
+        async def ask() -> None:
             with trio.move_on_after(_SEARCH_PATIENCE):
                 for relay in await source(self.options.max_candidates):
                     self._offer(relay)
-        except _FAILURES as error:
-            _log.debug("no relays found: %s", error)
+
+        def failed(error: Exception) -> None:
+            expected = isinstance(error, _FAILURES)
+            level = logging.DEBUG if expected else logging.ERROR
+            _log.log(level, "no relays found: %s", error, exc_info=None if expected else error)
+
+        await guarded(ask, failed=failed)
         self._wake.set()
 
 

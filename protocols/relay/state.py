@@ -122,9 +122,6 @@ class Slots:
             del self._slots[peer]
         return over
 
-    def next_expiry(self) -> float | None:
-        return min((slot.expires for slot in self._slots.values()), default=None)
-
     def open_circuit(self, source: PeerId, target: PeerId, now: float) -> None:
         """Count a circuit; `close_circuit` must follow.
 

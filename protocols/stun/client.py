@@ -310,6 +310,8 @@ def _answer(
         raise StunError(f"the server says {code} {reason}".rstrip(), code=code)
     if message.kind is not Kind.SUCCESS or message.mapped is None or message.unknown:
         raise StunError("an answer without our address, or with more than we understand")
+    if (":" in message.mapped[0]) is not (":" in server[0]):
+        raise StunError("the server sees us at an address of the other IP version")
     return Answer(local, server, sender, message.mapped, message.other, rtt)
 
 

@@ -59,6 +59,7 @@ async def busy(stream: Stream) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks Linux when datagrams arrived")
 async def test_the_moment_of_a_punch_under_a_hundred_busy_streams() -> None:
+    """C4: the moment itself; who starts when is in tests/sim/test_capabilities_punching.py."""
     listen = ("/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1")
     builder = HostBuilder().transports("tcp", "quic").handle("/echo/1", echo)
     builder = builder.limits(streams_inbound_per_protocol_and_peer=2 * STREAMS)

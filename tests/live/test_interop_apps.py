@@ -118,6 +118,7 @@ async def test_the_redis_client(redis: tuple[str, int]) -> None:
 
 
 def test_carrick_with_itself() -> None:
+    """C1 with the runner that plays it with go, rust and js too (`make interop`)."""
     results = run("--only", "carrick x carrick", "--transport", "tcp", "--workers", "2", expect=0)
     assert len(results) == 4
     for result in results.values():

@@ -154,6 +154,15 @@ async def test_dials_leave_from_the_listening_port(host: str) -> None:
     listener.close()
 
 
+async def test_a_dial_back_leaves_from_another_port() -> None:
+    transport = make()
+    listener = await transport.listen(V4)
+    async with serving() as server:
+        connection = await transport.dial_back(server.address, None, budget=Unlimited())
+        assert port(connection.local_address) != listener.endpoint[1]
+    listener.close()
+
+
 async def test_a_pair_of_ports_that_is_taken() -> None:
     transport = make()
     listener = await transport.listen(V4)

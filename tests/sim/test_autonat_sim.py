@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 
 import pytest
@@ -15,6 +15,7 @@ from carrick.errors import ProtocolError, StreamReset
 from carrick.host import Reachability, ReachabilityChanged
 from carrick.network import Stream
 from carrick.protocols.autonat import AutoNat, AutoNatOptions, ProbeRejected
+from carrick.protocols.autonat.v1 import messages as v1
 from carrick.protocols.autonat.v2.messages import (
     DIAL_BACK,
     DIAL_REQUEST,
@@ -30,6 +31,7 @@ from carrick.protocols.autonat.v2.messages import (
     encode,
     encode_dial_back,
 )
+from carrick.protocols.identify import Identify
 from carrick.sim import Internet, run
 from carrick.testing import Node, on_machine, open_node
 
@@ -123,6 +125,7 @@ async def find_out(internet: Internet, *, nat: str | None, expected: Reachabilit
     ],
 )
 def test_the_verdict_behind_each_router(nat: str | None, expected: Reachability) -> None:
+    """B6, by v2."""
     run(partial(find_out, nat=nat, expected=expected))
 
 
@@ -130,6 +133,8 @@ def test_the_verdict_behind_each_router(nat: str | None, expected: Reachability)
     ("nat", "expected"), [(None, PUBLIC), ("full-cone", PUBLIC), ("pr", PRIVATE)]
 )
 def test_the_verdict_by_v1(nat: str | None, expected: Reachability) -> None:
+    """B6, by v1."""
+
     async def main(internet: Internet) -> None:
         router = None if nat is None else internet.router("router", nat)
         machine = internet.host("client") if router is None else router.host("client")
@@ -189,6 +194,46 @@ def test_a_dial_back_comes_from_another_port_and_identity() -> None:
             assert remote.startswith(f"/ip4/{servers[0].machine.address}/tcp/")
             assert not remote.endswith(f"/{PORT}")
             assert peer != servers[0].id
+
+    run(main)
+
+
+def test_v1_sends_nothing_to_a_victim() -> None:
+    """ATTACKS row 68: requests that name a thousand other places, within and without."""
+    texts = [f"/ip4/11.77.{n % 256}.{n // 256}/tcp/80" for n in range(1000)]
+    texts[:0] = [
+        "/ip4/10.0.0.1/tcp/80",
+        "/ip4/127.0.0.1/tcp/4001",
+        "/ip6/::1/tcp/4001",
+        "/dnsaddr/victim.example",
+        "/dns4/victim.example/tcp/443",
+        "/ip4/11.0.0.1/tcp/1/p2p/12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp/p2p-circuit",
+    ]
+    request = v1.pb.Message(type=v1.pb.Message.DIAL)
+
+    async def main(internet: Internet) -> None:
+        async with (
+            servers_on(internet, 1) as (server,),
+            open_node(internet.host("attacker"), BASE.services(Identify, defaults=False)) as me,
+        ):
+            connection = await me.connect(server)
+            request.dial.peer.id = me.id.to_bytes()
+            request.dial.peer.addrs[:] = [parse_address(each).to_bytes() for each in texts]
+            payloads = [request.SerializeToString()]
+            while len(request.dial.peer.addrs) > 100:  # what fits into a message
+                del request.dial.peer.addrs[100:]
+            payloads.append(request.SerializeToString())
+            for payload in payloads:
+                stream = await me.open_stream(connection, v1.DIAL)
+                with suppress(StreamReset):
+                    await stream.write_frame(payload)
+                    answer = v1.decode(await stream.read_frame(v1.MAX_MESSAGE))
+                    assert isinstance(answer, v1.DialResponse)
+                    # Where we are seen is tried, whatever else was named.
+                    assert answer.address is None or me.machine.address in str(answer.address)
+            sent = {e.destination[0] for e in internet.trace if e.sender == server.machine.name}
+            assert sent == {me.machine.address}
+            assert not internet.unroutable
 
     run(main)
 
@@ -354,7 +399,7 @@ def test_a_server_that_lies_is_not_believed(wrong: bool) -> None:
             await stream.write_frame(encode(answer))
 
         router = internet.router("router", "port-restricted")
-        liar = BASE.handle(DIAL_REQUEST, lie)
+        liar = BASE.services(Identify, defaults=False).handle(DIAL_REQUEST, lie)
         async with (
             servers_on(internet, 4, liar) as liars,
             open_node(router.host("client"), CLIENT, listen=LISTEN) as client,

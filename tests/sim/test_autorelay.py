@@ -19,6 +19,7 @@ from carrick.host.host import Target
 from carrick.identity import PeerId, PrivateKey
 from carrick.network.events import Event
 from carrick.protocols.autonat import AutoNat, AutoNatOptions
+from carrick.protocols.identify import Identify
 from carrick.protocols.ping import Ping
 from carrick.protocols.relay import (
     AutoRelay,
@@ -255,6 +256,21 @@ async def test_a_source_that_does_not_answer(autojump_clock: MockClock) -> None:
         await until(bob, 1, within=1)
 
 
+async def test_a_source_with_a_defect_ends_nothing(autojump_clock: MockClock) -> None:
+    async with AsyncExitStack() as exits:
+        [rita] = await open_all(exits, [relay()])
+        answers: list[Any] = [RuntimeError("a defect"), ["no address"], None, [rita.addresses[0]]]
+
+        async def source(count: int) -> Iterable[Target]:
+            answer = answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        bob = await exits.enter_async_context(auto(source=source).open())
+        await until(bob, 1, within=91)
+
+
 # --- relays that fail -----------------------------------------------------------------------------
 
 
@@ -325,7 +341,7 @@ async def test_a_verdict_that_is_lost_changes_nothing(autojump_clock: MockClock)
 
 async def test_it_needs_a_client(autojump_clock: MockClock) -> None:
     with pytest.raises(CarrickError, match="RelayClient"):
-        async with MEMORY.services(AutoRelay).open():
+        async with MEMORY.services(Identify, AutoRelay, defaults=False).open():
             pass
     with pytest.raises(ValueError, match="/p2p/"):
         async with auto(["/memory/77"]).open():

@@ -301,7 +301,8 @@ def test_nothing_runs_over_a_relay_by_accident() -> None:
     and goes on as soon as a direct one is there."""
 
     async def program(internet: Internet) -> None:
-        relayed = TCP.services(RelayClient)
+        # Without DCUtR, which would bring a direct connection at once.
+        relayed = TCP.services(Identify, RelayClient, defaults=False)
         careless = relayed.handle("/careless/1", echo).limits(stream_timeout=5.0)
         rules = RelayOptions(limit=Limit(duration=600, data=1 << 20))
         async with (

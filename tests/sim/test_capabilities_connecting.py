@@ -295,8 +295,9 @@ def test_c15_who_dialled_out_is_asked_to_open_and_to_accept_streams(transport: s
                 stream = await one.open_stream(other.id, "/echo/1")
                 assert await exchange(stream, b"data") == b"data"
                 assert await one.service(Ping).ping_once(other.id) > 0.06
-            assert len(server.connections) == len(client.connections) == 1
-            assert reach(server.connections[0].remote_address) is Reach.PUBLIC
+            (there,) = server.host.swarm.connections(client.id)
+            assert len(client.host.swarm.connections(server.id)) == 1
+            assert reach(there.remote_address) is Reach.PUBLIC
 
     run(program)
 

@@ -17,6 +17,8 @@ from carrick.errors import CarrickError, DialError, NoAddresses, PeerTimeout
 from carrick.host import STRATEGIES, ConnectTrace, Goal, Result, Step, connecting
 from carrick.host.alarms import Alarms
 from carrick.network.events import ConnectionOpened, DialFailed
+from carrick.protocols.identify import Identify
+from carrick.protocols.ping import Ping
 from carrick.protocols.relay import CircuitOpened, RelayClient, RelayService
 from tests.support.swarms import echo, exchange, until
 
@@ -50,6 +52,7 @@ class People:
 @pytest.fixture
 async def people() -> AsyncIterator[People]:
     node = HostBuilder().transports("memory").listen("/memory/0")
+    node = node.services(Identify, Ping, defaults=False)  # no strategies but those of a test
     peer = node.services(RelayClient).handle("/echo/1", echo)
     async with node.services(RelayService).open() as rita, peer.open() as bob, peer.open() as alice:
         await bob.service(RelayClient).reserve(rita.addresses[0])
@@ -216,6 +219,7 @@ async def test_a_defect_of_a_strategy_ends_nothing(autojump_clock, people: Peopl
 
 
 async def test_the_attempts_of_a_dial(autojump_clock, people: People) -> None:
+    """C9."""
     trace = ConnectTrace()
     connection = await people.alice.connect([NOWHERE, people.bob_direct], trace=trace)
     (step,) = trace.steps
@@ -231,6 +235,7 @@ async def test_the_attempts_of_a_dial(autojump_clock, people: People) -> None:
 
 
 async def test_the_attempts_of_a_dial_that_fails(autojump_clock, people: People) -> None:
+    """C9: every candidate is told, and what came of it."""
     trace = ConnectTrace()
     wrong = str(with_peer(people.rita.swarm.listen_addresses[0], NOBODY))
     with pytest.raises(DialError) as caught:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 
 import pytest
 import trio
@@ -15,6 +16,7 @@ from carrick.network.events import ConnectionOpened
 from carrick.protocols.dcutr import DCUTR, AttemptOutcome, Dcutr, Outcome
 from carrick.protocols.dcutr.messages import Connect, Sync
 from carrick.protocols.dcutr.pb.dcutr_pb2 import HolePunch
+from carrick.protocols.identify import Identify
 from carrick.protocols.ping import Ping
 from carrick.protocols.relay import RelayClient, RelayService
 from carrick.sim import Internet, run
@@ -39,7 +41,12 @@ INSIDE = tuple(
         "/dns4/localhost/tcp/80",
     )
 )
-BUILDER = HostBuilder().transports("tcp", "quic").security("noise")
+BUILDER = (
+    HostBuilder()
+    .transports("tcp", "quic")
+    .security("noise")
+    .services(Identify, Ping, defaults=False)  # nobody dials for another reason
+)
 
 
 @dataclass
@@ -202,6 +209,38 @@ def test_addresses_within_and_too_many_of_them() -> None:
             assert upgrade.outcome is Outcome.FAILED
 
     run(program)
+
+
+def test_who_claims_to_be_our_neighbour_has_few_of_them_dialled() -> None:
+    """It shows our own public address as its own: private ones are dialled then, for that is how
+    neighbours meet (CAPABILITIES C12), but no more than four at a time, and no service of ours."""
+
+    async def program(internet: Internet) -> None:
+        async with scene(internet) as where:
+            await where.join(where.victim, where.attacker)
+            (there,) = [each for each in where.attacker.connections if each.is_relayed]
+            outside = internet.nodes["home"].address
+            ours = parse_address(f"/ip4/{outside}/tcp/1")
+            start = trio.current_time()
+            for attempt in range(3):
+                inside = [f"/ip4/192.168.1.{99 + n + 20 * attempt}/tcp/22" for n in range(20)]
+                named = (ours, *INSIDE, *map(parse_address, inside), *PUBLIC)
+                stream = await there.open_stream(DCUTR)
+                message = HolePunch(type=100, addresses=[each.to_bytes() for each in named][:60])
+                await stream.write_frame(message.SerializeToString())
+                await stream.read_frame(4096)
+                await stream.write_frame(Sync().encode())
+                await trio.sleep(6)
+            within = {each for each in where.targets(start) if is_private(each)}
+            assert 0 < len(within) <= 3 * 4
+            assert all(each.startswith(("192.168.", "10.")) for each in within)
+            assert len(where.targets(start)) <= 3 * 8
+
+    run(program)
+
+
+def is_private(endpoint: str) -> bool:
+    return not ip_address(endpoint.rpartition(":")[0]).is_global
 
 
 def test_only_who_was_reached_over_a_relay_may_begin() -> None:

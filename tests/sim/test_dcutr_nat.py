@@ -127,6 +127,23 @@ def test_c6_unknown_nats_that_cannot_be_punched() -> None:
     run(program)
 
 
+@pytest.mark.parametrize("latency", [0.05, 0.1])
+def test_c10_far_apart_and_unknown_it_is_over_within_ten_seconds(latency: float) -> None:
+    """There is no time for three attempts; nobody waits for one that does not come."""
+
+    async def program(internet: Internet) -> None:
+        link = Link(latency=latency)
+        async with scene(internet, "symmetric", "symmetric", classified=False, link=link) as two:
+            of_a, of_b = await two.upgrade()
+            for upgrade in (of_a, of_b):
+                assert upgrade.outcome is Outcome.FAILED
+                assert upgrade.attempts
+                assert trio.current_time() - upgrade.started <= 10.1
+                assert not upgrade.relayed.closed
+
+    run(program)
+
+
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_c2_a_public_peer_is_dialled_back(transport: str) -> None:
     """Within three round trips over the relay and a handshake, behind whatever NAT."""

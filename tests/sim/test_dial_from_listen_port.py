@@ -75,6 +75,7 @@ async def dials(internet: Internet, protocol: str, version: int, nat: str | None
 @pytest.mark.parametrize("version", [4, 6])
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])
 def test_twenty_dials_at_once_leave_from_the_listening_port(protocol: str, version: int) -> None:
+    """B4."""
     seen = run(partial(dials, protocol=protocol, version=version, nat=None))
     assert [port for _, port in seen] == [PORT] * DIALS
 

@@ -25,7 +25,7 @@ from carrick.sim.gateways import PortControlServer
 from carrick.testing import on_machine, open_node, seeded_key
 from interop.natlab.expected import EXPECTED, Expected
 from interop.natlab.report import Allocation
-from tests.support.stun import serve_stun
+from interop.natlab.stun import serve_stun
 
 FIRST, SECOND = "11.0.113.2", "11.0.113.3"
 SERVER: Endpoint = (FIRST, 3478)
@@ -237,6 +237,7 @@ def check(
 
 
 def test_the_command_names_the_type(capsys: pytest.CaptureFixture[str]) -> None:
+    """B7; and C9: what it asks is STUN."""
     code, out, elapsed = check(capsys, "pr")
     assert code == 0 and elapsed <= 3
     lines = dict(line.split("  ", 1) for line in out.splitlines())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -9,14 +10,17 @@ from functools import partial
 import pytest
 import trio
 
+import interop.natlab.stun
 from carrick import HostBuilder
-from carrick.addressing import Resolver, SystemDns
+from carrick.addressing import Reach, Resolver, SystemDns, reach
 from carrick.errors import InvalidAddress
 from carrick.host import Dependence, Layers, NatChanged, PortDelta
+from carrick.interfaces import Endpoint
 from carrick.protocols.nat import NatDetector, NatOptions
+from carrick.protocols.stun import Kind, Message, encode
 from carrick.sim import Internet, Link, Router, run
 from carrick.testing import Node, on_machine, open_node
-from tests.support.stun import serve_stun
+from interop.natlab.stun import serve_stun
 
 FIRST, SECOND = "11.0.113.2", "11.0.113.3"
 RTT = Link(latency=0.01)
@@ -169,6 +173,36 @@ def test_servers_have_names_and_the_gateway_a_word() -> None:
             nat = node.host.nat
             assert (nat.layers, nat.address) == (Layers.CARRIER, provider.external_address)
             assert nat.udp.type == "port restricted cone"
+
+    run(scenario, seed=3, access=RTT)
+
+
+@pytest.mark.parametrize("seen", [("2a00::1", 4001), ("127.0.0.1", 1), ("0.0.0.0", 65535)])
+def test_a_server_that_lies_ends_nothing(
+    seen: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It counts the ports of a NAT that is not there, at an address that cannot be ours."""
+    count = itertools.count(seen[1], -1 if seen[1] == 65535 else 1)
+
+    def lie(request: Message, _: object, other: Endpoint | None, origin: Endpoint) -> bytes:
+        mapped = seen[0], max(1, next(count))
+        return encode(Message(Kind.SUCCESS, request.transaction, mapped, origin, other))
+
+    monkeypatch.setattr(interop.natlab.stun, "answer", lie)
+
+    async def scenario(internet: Internet) -> None:
+        home = internet.router("router", "pr").host("home")
+        async with (
+            stun_server(internet),
+            open_node(home, watched(interval=60.0), listen=LISTEN) as node,
+            open_node(internet.host("other"), BASE, listen=LISTEN) as other,
+        ):
+            for _ in range(5):
+                await trio.sleep(61)
+                with on_machine(node.machine):
+                    for address in await node.host.punch_addresses():
+                        assert reach(address) is not Reach.PUBLIC
+            assert await node.connect(other)
 
     run(scenario, seed=3, access=RTT)
 

@@ -74,6 +74,7 @@ def public(node: Node) -> list[str]:
 
 @pytest.mark.parametrize("via", GATEWAYS)
 async def test_mapped_advertised_reached_and_removed(internet: Internet, via: str) -> None:
+    """B1."""
     async with home(internet, GATEWAYS[via]) as (node, router, _):
         mapper = node.service(PortMapper)
         assert await until(lambda: len(mapper.mappings) == 2, 30) <= 5
@@ -93,6 +94,7 @@ async def test_mapped_advertised_reached_and_removed(internet: Internet, via: st
 
 @pytest.mark.parametrize("via", GATEWAYS)
 async def test_renewed_before_the_lease_ends(internet: Internet, via: str) -> None:
+    """B1."""
     options = PortMapperOptions(lifetime=120)
     async with home(internet, GATEWAYS[via], options=options) as (node, router, _):
         mapper = node.service(PortMapper)
@@ -107,7 +109,7 @@ async def test_renewed_before_the_lease_ends(internet: Internet, via: str) -> No
 
 @pytest.mark.parametrize("via", GATEWAYS)
 async def test_made_again_after_the_gateway_restarts(internet: Internet, via: str) -> None:
-    """The gateway forgets; PCP and NAT-PMP announce that, UPnP's list is looked at."""
+    """B1: the gateway forgets; PCP and NAT-PMP announce that, UPnP's list is looked at."""
     async with home(internet, GATEWAYS[via]) as (node, router, (gateway,)):
         mapper = node.service(PortMapper)
         await until(lambda: len(mapper.mappings) == 2, 5)

@@ -34,7 +34,7 @@ def slow(security: str) -> HostBuilder:
 @pytest.mark.parametrize("lazy", [True, None])
 @pytest.mark.parametrize("security", ["noise", "tls"])
 async def test_a_first_request(security: str, lazy: bool | None, autojump_clock: MockClock) -> None:
-    """Two round trips: the handshake; the request with its answer. One more for a protocol that
+    """C1: two round trips, the handshake; the request with its answer. One more for a protocol that
     the peer is not known to speak."""
     async with slow(security).listen("/memory/0").open() as server, slow(security).open() as client:
 

@@ -15,6 +15,7 @@ from carrick.protocols.dcutr.messages import Connect, Sync
 from carrick.protocols.dcutr.state import (
     Initiator,
     Responder,
+    another_attempt_fits,
     attempt_time,
     dial_back_time,
     initiator_dials,
@@ -149,9 +150,13 @@ def test_our_own_mistakes_are_no_protocol_errors() -> None:
 def test_how_much_time_there_is() -> None:
     assert dial_back_time(None) == dial_back_time(0.1) == 1.0
     assert dial_back_time(0.5) == 2.0
-    assert attempt_time(0.0, 5.0) == 2.0
-    assert attempt_time(0.5, 5.0) == 4.0
-    assert attempt_time(9.0, 5.0) == 5.0
+    assert attempt_time(0.0, 5.0, 10.0) == 2.0
+    assert attempt_time(0.5, 5.0, 10.0) == 4.0
+    assert attempt_time(9.0, 5.0, 10.0) == 5.0
+    assert attempt_time(9.0, 5.0, 4.5) == 4.5
+    assert attempt_time(9.0, 5.0, -1.0) == 2.0
+    assert another_attempt_fits(0.2, 2.4)
+    assert not another_attempt_fits(0.8, 3.5)
 
 
 def test_who_dials() -> None:
@@ -267,3 +272,20 @@ def test_why_it_is_hopeless() -> None:
     assert hopeless(own, None, quic) is None
     assert hopeless(Nat(udp=BLOCKED), Nat(), quic) == "UDP is blocked here"
     assert hopeless(Nat(), Nat(tcp=BLOCKED), tcp) == "TCP is blocked there"
+
+
+def test_what_is_known_of_nats_says_nothing_of_ipv6() -> None:
+    six = parse_address("/ip6/2a00:11::2/udp/4001/quic-v1")
+    assert hopeless(Nat(udp=SYMMETRIC), Nat(udp=SYMMETRIC), six) is None
+
+
+def test_an_unknown_filter_of_tcp_is_like_that_of_udp() -> None:
+    tcp = PUBLIC[0]
+    unseen = NatBehaviour(EI, translates=True)
+    symmetric = Nat(udp=SYMMETRIC, tcp=SYMMETRIC)
+    strict, kind = Nat(udp=CONE, tcp=unseen), Nat(udp=NatBehaviour(EI, AD), tcp=unseen)
+    assert hopeless(strict, symmetric, tcp) == (
+        "port restricted cone NAT here, symmetric there (TCP)"
+    )
+    assert hopeless(kind, symmetric, tcp) is None
+    assert hopeless(Nat(tcp=unseen), symmetric, tcp) is None

@@ -114,3 +114,21 @@ def test_a_place_behind_a_home_router_behind_a_provider() -> None:
 def test_a_description_survives_json() -> None:
     description = Description(services=("relay",), stun=("11.0.113.2:3478",), ipv6=True)
     assert Description.from_json(description.to_json()) == description
+
+
+def test_c17_the_direct_share_stands_beside_what_others_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of what was played; what was not counts as relayed, and is shown as not played."""
+    monkeypatch.setattr(results, "HERE", tmp_path)
+    monkeypatch.setattr(results, "PAGE", tmp_path / "RESULTS.md")
+    page = tmp_path / "RESULTS.md"
+    pairs = [pair for pair in CLASSIC if pair != ("open", "open")]
+    keep("simulated", [cell(run(direct=can_meet(*pair)), pair=pair) for pair in pairs])
+    assert "equally frequent: **84.0 %**, of the 88.0 % that physics" in page.read_text()
+    keep("simulated", [cell(run(), pair=("open", "open"))])
+    text = page.read_text()
+    assert "equally frequent: **88.0 %**, of the 88.0 %" in text
+    for anchor in ("70 % ± 7.1 %", "about 90 %", "92 to 96 %"):
+        assert anchor in text
+    assert "**kernel**: not played" in text

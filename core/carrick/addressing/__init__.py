@@ -19,6 +19,7 @@ from carrick.addressing.address import (
     transport_name,
     with_peer,
 )
+from carrick.addressing.cid import Cid
 from carrick.addressing.codec import (
     MAX_BYTES,
     address_from_bytes,
@@ -40,6 +41,7 @@ from carrick.addressing.system_dns import SystemDns
 
 __all__ = [
     "MAX_BYTES",
+    "Cid",
     "IPAddress",
     "Multiaddr",
     "Query",

@@ -29,6 +29,9 @@ _COMMANDS = {
     "addrs": "Show the running node's addresses.",
     "nat": "The NAT in front of this machine.",
     "relay": "Relay for others, or be relayed.",
+    "dht": "Find peers, content and values in a DHT.",
+    "crawl": "Visit every server of a DHT, and write down what they tell.",
+    "health": "What a crawl tells about the health of a network.",
     "demo": "Two people behind NATs meet, on a simulated internet.",
     "version": "Show the version.",
 }

@@ -12,7 +12,7 @@ import click
 
 from carrick.cli.node import Names, NodeOptions, make_builder, node_options
 from carrick.cli.options import Settings
-from carrick.cli.targets import Target, parse_target
+from carrick.cli.targets import Target, parse_relay
 
 if TYPE_CHECKING:
     from multiaddr import Multiaddr
@@ -184,12 +184,11 @@ def _circuit(text: str) -> Multiaddr:
     from carrick.identity import PeerId
     from carrick.protocols.relay import circuit_address
 
-    relay = parse_target(text)
+    relay = parse_relay(text)
     if isinstance(relay, PeerId):
         return parse_address(f"/p2p/{relay}/p2p-circuit")
     where, peer = split_peer(relay)
-    if peer is None:
-        raise click.UsageError(f"--relay {text}: add /p2p/ and the relay's peer id")
+    assert peer is not None
     return circuit_address(where, peer)
 
 

@@ -38,6 +38,7 @@ _TABLE: tuple[tuple[type[BaseException], str, int], ...] = (
     (click.FileError, "file", FAILED),
     (errors.InvalidAddress, "invalid_address", USAGE),
     (errors.InvalidPeerId, "invalid_peer_id", USAGE),
+    (errors.InvalidCid, "invalid_cid", USAGE),
     (errors.UnsupportedAddress, "unsupported_address", FAILED),
     (errors.ResolutionError, "not_resolved", NOT_FOUND),
     (errors.KeyFileError, "key_file", FAILED),
@@ -69,6 +70,16 @@ _TABLE: tuple[tuple[type[BaseException], str, int], ...] = (
     (OSError, "io", FAILED),
 )
 
+# Errors of parts that are imported when they are used, by module and name: what is not imported has
+# raised nothing.
+_OF_PARTS: tuple[tuple[str, str, str, int], ...] = (
+    ("carrick.protocols.kademlia.errors", "NotFound", "not_found", NOT_FOUND),
+    ("carrick.protocols.kademlia.errors", "NothingStored", "nothing_stored", NOT_FOUND),
+    ("carrick.protocols.kademlia.errors", "InvalidRecord", "invalid_record", REFUSED),
+    ("carrick.protocols.kademlia.crawler.files", "InvalidCrawl", "invalid_crawl", FAILED),
+    ("carrick.protocols.kademlia.crawler.parquet", "MissingLibrary", "missing_library", FAILED),
+)
+
 _PROGRESS = (FAILED, RELAYED, REFUSED, NOT_FOUND, USAGE, INTERRUPTED)
 
 
@@ -80,6 +91,10 @@ def classify(error: BaseException) -> tuple[str, int] | None:
         if known:
             # The attempt that got furthest tells most: failed there, refused, not even answered.
             return min(known, key=lambda found: _PROGRESS.index(found[1]))
+    for module, type_name, name, code in _OF_PARTS:
+        part = sys.modules.get(module)
+        if part is not None and isinstance(error, getattr(part, type_name)):
+            return name, code
     return next(((name, code) for type, name, code in _TABLE if isinstance(error, type)), None)
 
 

@@ -12,7 +12,7 @@ import click
 
 from carrick.cli.node import NodeOptions, make_builder, node_options
 from carrick.cli.options import Settings
-from carrick.cli.targets import parse_target
+from carrick.cli.targets import parse_relay
 
 if TYPE_CHECKING:
     from carrick import HostBuilder
@@ -71,22 +71,13 @@ class Listening:
             from carrick.protocols.portmap import PortMapper
 
             builder = builder.services(PortMapper)
-        relays = [self._relay(text) for text in self.relay]
+        relays = [parse_relay(text) for text in self.relay]
         detector = NatDetector(NatOptions(stun=self.stun))
         return (
             builder.listen(*(self.addresses or (DEFAULT_ADDRESS,)))
             .observers(self.observers)
             .services(detector, RelayClient(relays))
         )
-
-    def _relay(self, text: str) -> Any:
-        from carrick.addressing import split_peer
-        from carrick.identity import PeerId
-
-        relay = parse_target(text)
-        if not isinstance(relay, PeerId) and split_peer(relay)[1] is None:
-            raise click.UsageError(f"--relay {text}: add /p2p/ and the relay's peer id")
-        return relay
 
 
 def listen_options(function: Callable[..., Any]) -> Callable[..., Any]:

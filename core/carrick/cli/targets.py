@@ -12,7 +12,14 @@ if TYPE_CHECKING:
 
     from carrick.identity import PeerId
 
-__all__ = ["Target", "TargetType", "check_peer_known", "parse_target", "target_arguments"]
+__all__ = [
+    "Target",
+    "TargetType",
+    "check_peer_known",
+    "parse_relay",
+    "parse_target",
+    "target_arguments",
+]
 
 Target: TypeAlias = "Multiaddr | PeerId"
 
@@ -70,6 +77,21 @@ def parse_target(text: str) -> Target:
 
         return PeerId.parse(text)
     raise click.UsageError(f"{text!r}: {_FORMS} (tickets are not there yet)")
+
+
+def parse_relay(text: str) -> Target:
+    """What `--relay` names: a relay, whose peer id must be said.
+
+    Raises:
+        click.UsageError, InvalidAddress, InvalidPeerId: as `parse_target`.
+    """
+    from carrick.addressing import split_peer
+    from carrick.identity import PeerId
+
+    relay = parse_target(text)
+    if not isinstance(relay, PeerId) and split_peer(relay)[1] is None:
+        raise click.UsageError(f"--relay {text}: add /p2p/ and the relay's peer id")
+    return relay
 
 
 def check_peer_known(target: Target, allow_unknown: bool) -> None:

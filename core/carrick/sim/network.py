@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from math import ceil
+from math import ceil, inf
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from carrick.sim.link import Lane, Link
@@ -194,15 +194,26 @@ class Network:
                 self._hand_over(single, sender, receiver)
             return
         now = internet.time()
-        rng = internet.rng
-        time = first.pass_time(packet, now, rng)
-        if time >= 0:
-            rest = second.pass_time(packet, now + time, rng)
-            time = time + rest if rest >= 0 else -1.0
+        time = first.pass_time(packet, now, internet.rng)
         if time < 0:
             packet.lost("lost on a link")
+        elif second.link.bandwidth == inf:
+            self._enter(packet, first, receiver, now, time)
+        else:  # the queue there is in the order of arrival, not of sending
+            internet.events.call_at(now + time, self._enter, packet, first, receiver, now, time)
+
+    def _enter(
+        self, packet: Packet, first: Lane, receiver: Interface, sent: float, time: float
+    ) -> None:
+        """`packet` was sent at `sent`; `time` seconds later it is through `first`."""
+        internet, second = self._internet, receiver.receiving
+        rng = internet.rng
+        rest = second.pass_time(packet, sent + time, rng)
+        if rest < 0:
+            packet.lost("lost on a link")
             return
-        when = now + time
+        time += rest
+        when = sent + time
         if internet.tick:
             when = ceil(when / internet.tick) * internet.tick
         chance = first.link.duplicate + second.link.duplicate

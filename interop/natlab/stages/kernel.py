@@ -76,6 +76,7 @@ class _Process:
         self.id: str = status["id"]
         self.addresses: list[str] = status["addresses"]
         self._process = process
+        self._sending = trio.Lock()
         self._numbers = itertools.count()
         self._waiting: dict[int, trio.Event] = {}
         self._answers: dict[int, dict[str, Any]] = {}
@@ -93,7 +94,8 @@ class _Process:
         answered = self._waiting[number] = trio.Event()
         try:
             request = {"id": number, "do": command, "with": arguments}
-            await self._process.send_line(json.dumps(request))
+            async with self._sending:
+                await self._process.send_line(json.dumps(request))
             await answered.wait()
         finally:
             del self._waiting[number]

@@ -136,7 +136,7 @@ func (d *driven) obey(ctx context.Context, o order) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := d.Connect(ctx, *info); err != nil {
+		if err := errors.Join(d.Connect(ctx, *info), d.ready(ctx)); err != nil {
 			return nil, err
 		}
 		return d.connections(info.ID), nil
@@ -186,14 +186,8 @@ func (d *driven) reserve(ctx context.Context, relay string) (any, error) {
 		return nil, err
 	}
 	given, err := circuit.Reserve(ctx, d, *info)
-	if err != nil {
+	if err := errors.Join(err, d.ready(ctx)); err != nil {
 		return nil, err
-	}
-	// Whoever comes over the relay before the library knows a public address is never punched.
-	if d.punches {
-		if err := until(ctx, d.canPunch); err != nil {
-			return nil, err
-		}
 	}
 	addresses := []string{}
 	for _, address := range given.Addrs {
@@ -208,9 +202,15 @@ func (d *driven) reserve(ctx context.Context, relay string) (any, error) {
 	}, nil
 }
 
-// canPunch tells whether the library knows a public address.
-func (d *driven) canPunch() bool {
-	return slices.Contains(d.Mux().Protocols(), holepunch.Protocol)
+// ready waits until the library knows a public address: it looks rarely, never punches who came
+// over a relay before, and serves no hole punching until then.
+func (d *driven) ready(ctx context.Context) error {
+	if !d.punches {
+		return nil
+	}
+	return until(ctx, func() bool {
+		return slices.Contains(d.Mux().Protocols(), holepunch.Protocol)
+	})
 }
 
 // direct waits for a connection that no relay carries.

@@ -35,6 +35,7 @@ def methods(host: Host) -> dict[str, Method]:
         "peers": _plain(lambda: _peers(host)),
         "addrs": _plain(lambda: _addresses(host)),
         "relay": _plain(lambda: _relay(host)),
+        "dht": _plain(lambda: _dht(host)),
     }
 
 
@@ -44,6 +45,17 @@ def _plain(tell: Callable[[], Any]) -> Method:
         return tell()
 
     return method
+
+
+def _dht(host: Host) -> list[dict[str, Any]]:
+    """The table of each DHT that the host takes part in."""
+    from carrick.protocols.kademlia import Kademlia
+
+    if not host.has_service(Kademlia):
+        return []
+    from carrick.cli.dht.tables import table_fields
+
+    return [table_fields(each) for each in host.service(Kademlia).networks]
 
 
 # --- status ---------------------------------------------------------------------------------------

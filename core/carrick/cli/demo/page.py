@@ -6,7 +6,7 @@ from html import escape
 from itertools import groupby
 
 from carrick.cli.demo.stage import Stage
-from carrick.cli.demo.timeline import Chapter
+from carrick.cli.demo.timeline import Chapter, Moment
 from carrick.cli.output import human_time
 from carrick.sim import Entry, Note, html_page, sequence_diagram
 
@@ -15,6 +15,7 @@ __all__ = ["page"]
 TITLE = "Two people behind NATs"
 NOTE = 24  # characters
 MAX_PACKETS = 150  # of one scene; a transfer has thousands that are all alike
+MAX_OPEN = 90  # a diagram of more has to be asked for
 
 _STYLE = """<style>
 table { border-collapse: collapse; margin: .5em 0 1em; }
@@ -54,31 +55,35 @@ def _diagram(stage: Stage, chapter: Chapter) -> str:
     packets = [
         entry
         for entry in stage.internet.trace
-        if chapter.start <= entry.time < chapter.end and entry.sender in stage.lanes
+        if chapter.start <= entry.time <= chapter.end
+        and entry.sender in chapter.lanes
+        and (entry.receiver is None or entry.receiver in chapter.lanes)
     ]
     if not packets:
         return ""
     shown = packets[:MAX_PACKETS]
     until = chapter.end if len(shown) == len(packets) else shown[-1].time
     notes = [
-        Note(time, node, _brief(next(moments).text))
+        Note(time, node, _brief(next(moments)))
         for (time, node), moments in groupby(
             chapter.moments, key=lambda each: (each.time, each.node)
         )
-        if time <= until and node is not None
+        if time <= until and (node is None or node in chapter.lanes)
     ]
-    svg = sequence_diagram(shown, notes=notes, nodes=_lanes(stage, shown), title=chapter.title)
+    svg = sequence_diagram(shown, notes=notes, nodes=_lanes(chapter, shown), title=chapter.title)
     left_out = len(packets) - len(shown)
     more = f"; {left_out} more are left out" if left_out else ""
-    return f"<details><summary>{len(packets)} packets{more}</summary>\n{svg}\n</details>"
+    opened = " open" if len(packets) <= MAX_OPEN else ""
+    return f"<details{opened}><summary>{len(packets)} packets{more}</summary>\n{svg}\n</details>"
 
 
-def _brief(text: str) -> str:
+def _brief(moment: Moment) -> str:
     """What fits beside a lane."""
+    text = moment.note or moment.text
     return text if len(text) <= NOTE else text[: NOTE - 1].rstrip(" ,:") + "…"
 
 
-def _lanes(stage: Stage, packets: list[Entry]) -> list[str]:
-    """The columns: who sent or received anything here, Ana at the left and Ben at the right."""
+def _lanes(chapter: Chapter, packets: list[Entry]) -> list[str]:
+    """The columns: who sent or received anything here."""
     busy = {name for entry in packets for name in (entry.sender, entry.receiver)}
-    return [name for name in stage.lanes if name in busy]
+    return [name for name in chapter.lanes if name in busy]

@@ -12,7 +12,7 @@ import trio
 from rich.console import Console
 
 from carrick.cli.demo import page, real
-from carrick.cli.demo.scenes import SCENES
+from carrick.cli.demo.scenes import SCENES, Scene
 from carrick.cli.demo.stage import Stage
 from carrick.cli.demo.summary import summary
 from carrick.cli.demo.timeline import Timeline
@@ -24,7 +24,7 @@ __all__ = ["DEFAULT_PAGE", "DEFAULT_SIZE", "Options", "show"]
 
 DEFAULT_PAGE = Path("carrick-demo.html")
 DEFAULT_SIZE = 64 << 20  # bytes, on real sockets
-SIMULATED_SIZE = 2 << 20  # bytes
+SIMULATED_SIZE = 512 << 10  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,7 @@ class Options:
         page: where the HTML page goes; None: nowhere.
         capture: where the capture for Wireshark goes.
         size: bytes to transfer on real sockets; 0: leave that act out.
+        scenes: what is played.
     """
 
     nat_a: str
@@ -46,6 +47,7 @@ class Options:
     page: Path | None = DEFAULT_PAGE
     capture: Path | None = None
     size: int = DEFAULT_SIZE
+    scenes: tuple[Scene, ...] = SCENES
 
 
 def show(settings: Settings, options: Options) -> None:
@@ -83,7 +85,7 @@ async def _simulated(internet: Internet, *, console: Console, options: Options) 
     async with trio.open_nursery() as nursery:
         stage = Stage(internet, timeline, nursery, latency=options.latency, size=SIMULATED_SIZE)
         stage.facts |= {"nat_a": options.nat_a, "nat_b": options.nat_b, "seed": options.seed}
-        for title, play in SCENES:
+        for title, play in options.scenes:
             with timeline.chapter(title):
                 await play(stage)
         found = _fields(stage)
@@ -96,27 +98,17 @@ async def _simulated(internet: Internet, *, console: Console, options: Options) 
 
 
 def _fields(stage: Stage) -> dict[str, Any]:
-    internet, link = stage.internet, stage.link
-    direct = None
-    if link is not None:
-        direct = {
-            "addr": link.remote_address,
-            "transport": link.transport,
-            "security": link.security,
-            "muxer": link.muxer,
-        }
+    internet = stage.internet
     return {
         **stage.facts,
         "people": {
             person.name: {
                 "id": person.node.id,
                 "address": person.machine.address,
-                "outside": person.router.external_address,
-                "seen": person.seen,
+                "outside": person.outside,
             }
-            for person in stage.people
+            for person in stage.people.values()
         },
-        "connection": direct,
         "virtual_ms": milliseconds(internet.time()),
         "packets": len(internet.trace),
         "lost": sum(entry.receiver is None and bool(entry.fate) for entry in internet.trace),

@@ -2,69 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
 from carrick import Connection, HostBuilder
-from carrick.addressing import Multiaddr, parse_address, parts, transport_name
+from carrick.addressing import Multiaddr, parse_address
 from carrick.cli.demo.timeline import Timeline
-from carrick.cli.peers import short_protocol
-from carrick.errors import DialError
+from carrick.cli.demo.web import serve_pages
+from carrick.host import NatChanged, ReachabilityChanged
+from carrick.network.events import Event, Subscription
+from carrick.protocols.dcutr import Dcutr, Upgrade
+from carrick.protocols.nat import NatDetector, NatOptions
+from carrick.protocols.perf import Perf
+from carrick.protocols.portmap import PortMapped
+from carrick.protocols.relay import ReservationGained
 from carrick.sim import Host as Machine
 from carrick.sim import Internet, Link, Router
 from carrick.testing import PORT, Node, keep_node
 
-__all__ = ["BOTH", "Person", "Stage", "end_of", "pretty", "reasons", "show_address", "show_end"]
+if TYPE_CHECKING:
+    from carrick.cli.demo.meet import Meeting
 
-TCP = f"/ip4/0.0.0.0/tcp/{PORT}"
-QUIC = f"/ip4/0.0.0.0/udp/{PORT}/quic-v1"
-BOTH = (QUIC, TCP)
+__all__ = ["BOTH", "Person", "Stage"]
+
+BOTH = (f"/ip4/0.0.0.0/udp/{PORT}/quic-v1", f"/ip4/0.0.0.0/tcp/{PORT}")
 BANDWIDTH = 50e6 / 8  # bytes per second: a common line at home
+PATIENCE = 90.0  # virtual s; AutoRelay waits a minute for AutoNAT's verdict
 
-_NAMES = {
-    "quic-v1": "QUIC",
-    "tcp": "TCP",
-    "ws": "WebSocket",
-    "p2p-circuit": "a relay",
-    "tls": "TLS",
-    "noise": "Noise",
-    "yamux": "Yamux",
-}
+_EVENTS: tuple[type[Event], ...] = (
+    NatChanged,
+    PortMapped,
+    ReachabilityChanged,
+    ReservationGained,
+)
 
 
 @dataclass(eq=False)
 class Person:
-    """Somebody at home, behind a router.
+    """Somebody who runs a node.
 
     Attributes:
-        nat: the name of the router's behaviour.
-        seen: transport → observer's name → the address at which it saw this person.
+        router: that they are behind; None: nothing is between them and the internet.
+        events: what their node finds out about its place in the network.
     """
 
     name: str
-    nat: str
-    router: Router
     node: Node
-    seen: dict[str, dict[str, Multiaddr]] = field(default_factory=dict)
+    router: Router | None
+    events: Subscription[Event]
 
     @property
     def machine(self) -> Machine:
         return self.node.machine
 
     @property
-    def behind_nat(self) -> bool:
-        """Whether others see another address than the machine's own."""
-        own = self.machine.address
-        return any(own not in str(each) for views in self.seen.values() for each in views.values())
+    def outside(self) -> str:
+        """The IP address that others see."""
+        return self.machine.address if self.router is None else self.router.external_address
 
-    @property
-    def outside(self) -> list[Multiaddr]:
-        """An address for each transport, as the first observer saw it."""
-        return [next(iter(views.values())) for _, views in sorted(self.seen.items())]
+    def upgrade(self, other: Person) -> Upgrade | None:
+        """What DCUtR did about the relayed connection with `other`, while that is open."""
+        every = self.node.service(Dcutr).upgrades
+        return next((each for each in every if each.peer == other.node.id), None)
+
+    def connection(self, other: Person) -> Connection | None:
+        """The best one with `other`."""
+        return self.node.host.swarm.connection(other.node.id)
+
+    async def until(self, condition: Callable[[], bool]) -> bool:
+        """Wait for events until it is true; False if it does not become so."""
+        with trio.move_on_after(PATIENCE):
+            while not condition():
+                await anext(self.events)
+        return condition()
 
 
 class Stage:
@@ -74,7 +88,9 @@ class Stage:
         latency: of a short line to the core of the internet, in seconds, one way.
         size: bytes to transfer.
         public: the public nodes by name; `bootstrap` and `relay` among them.
-        link: the direct connection from Ana to Ben, once there is one.
+        stun: where STUN is served.
+        people: by name; Ana and Ben first.
+        meeting: how Ana reached Ben; None: not, or not yet.
         facts: what the scenes found, by name, for the summary and `--json`.
     """
 
@@ -92,84 +108,75 @@ class Stage:
         self.latency = latency
         self.size = size
         self.public: dict[str, Node] = {}
-        self.ana: Person
-        self.ben: Person
-        self.link: Connection | None = None
+        self.stun = ""
+        self.people: dict[str, Person] = {}
+        self.meeting: Meeting | None = None
         self.facts: dict[str, Any] = {}
-        self._nursery = nursery
-
-    def line(self, distance: float) -> Link:
-        """A line to the core of the internet, `distance` times as long as was asked for."""
-        return Link(latency=self.latency * distance, bandwidth=BANDWIDTH)
+        self.nursery = nursery
 
     @property
-    def people(self) -> tuple[Person, Person]:
-        return self.ana, self.ben
+    def ana(self) -> Person:
+        return self.people["Ana"]
+
+    @property
+    def ben(self) -> Person:
+        return self.people["Ben"]
 
     @property
     def addresses_of_ben(self) -> list[Multiaddr]:
         """Where Ana may dial him, as far as she knows."""
         return [parse_address(text) for text in self.facts.get("addresses_of_ben", ())]
 
-    @property
-    def lanes(self) -> list[str]:
-        """The columns of the sequence diagram."""
-        middle = [name for name in self.internet.nodes if name in (*self.public, "name-server")]
-        return [self.ana.machine.name, *middle, self.ben.machine.name]
+    def line(self, distance: float) -> Link:
+        """A line to the core of the internet, `distance` times as long as was asked for."""
+        return Link(latency=self.latency * distance, bandwidth=BANDWIDTH)
 
     async def open(
         self, machine: Machine, builder: HostBuilder, listen: Iterable[str] = BOTH
     ) -> Node:
         """A node that lives until the end of the demonstration."""
         keep = partial(keep_node, listen=tuple(listen))
-        node: Node = await self._nursery.start(keep, machine, builder)
+        node: Node = await self.nursery.start(keep, machine, builder)
         return node
+
+    def router_of(self, name: str, nat: str, distance: float = 1.0) -> Router:
+        """A router of this kind at somebody's home."""
+        return self.internet.router(f"{name}'s router", nat, link=self.line(distance))
+
+    async def enter(
+        self,
+        name: str,
+        nat: str | Router | None,
+        *,
+        distance: float = 1.0,
+        builder: HostBuilder | None = None,
+    ) -> Person:
+        """Somebody comes on, behind a router or a new one of this kind; None: with a public
+        address."""
+        router = None
+        if nat is None:
+            machine = self.internet.host(name, link=self.line(distance))
+        else:
+            router = nat if isinstance(nat, Router) else self.router_of(name, nat, distance)
+            machine = router.host(name)
+        detector = partial(NatDetector, NatOptions(stun=(self.stun,)))
+        builder = serve_pages(builder or HostBuilder()).services(detector, Perf)
+        node = await self.open(machine, builder)
+        events = node.host.events.subscribe(*_EVENTS)
+        person = self.people[name] = Person(name, node, router, events)
+        return person
 
     def in_words(self, text: str) -> str:
         """With names in the place of our peer ids."""
-        for person in self.people:
-            text = text.replace(str(person.node.id), person.name)
-        for name, node in self.public.items():
+        nodes = {name: person.node for name, person in self.people.items()} | self.public
+        for name, node in nodes.items():
             text = text.replace(str(node.id), name)
         return text
 
-    def dropped_by(self, person: Person, since: float) -> int:
-        """How many packets the router of `person` did not let in, of those sent since then."""
-        outside = {person.router.external_address, person.machine.address}
-        return sum(
-            entry.time >= since and entry.destination[0] in outside and entry.fate == "filtered"
-            for entry in self.internet.trace
-        )
+    def focus(self, *lanes: str, start: float | None = None, end: float | None = None) -> None:
+        """What the diagram of this scene shows: these machines from left to right, and this time
+        instead of that of the scene."""
+        self.timeline.focus(lanes, start, end)
 
     def say(self, person: Person, text: str, **how: Any) -> None:
         self.timeline.say(person.name, text, node=person.machine.name, **how)
-
-
-def pretty(protocol: str | None) -> str:
-    """`QUIC` for `quic-v1`, `TLS` for `/tls/1.0.0`."""
-    name = short_protocol(protocol or "?")
-    return _NAMES.get(name, name)
-
-
-def show_address(address: Multiaddr) -> str:
-    """`11.0.0.7 port 4001 (TCP)`."""
-    return f"{show_end(address)} ({pretty(transport_name(address))})"
-
-
-def show_end(address: Multiaddr) -> str:
-    """`11.0.0.7 port 4001`."""
-    host, port = end_of(address)
-    return f"{host} port {port}"
-
-
-def end_of(address: Multiaddr) -> tuple[str, int]:
-    """The IP address and the port."""
-    named = dict(parts(address))
-    host, port = named.get("ip4") or named.get("ip6"), named.get("tcp") or named.get("udp")
-    return str(host), int(port or 0)
-
-
-def reasons(error: DialError) -> list[tuple[Any, str]]:
-    """(address, reason) for every address that was tried in vain."""
-    causes = sorted(error.causes, key=lambda each: str(each[0]))  # several may fail at one time
-    return [(address, getattr(cause, "message", str(cause))) for address, cause in causes]

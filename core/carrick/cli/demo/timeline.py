@@ -26,6 +26,7 @@ class Moment:
         node: the name of the machine, if it was one.
         took: how long it took, in seconds; None for what has no duration.
         failed: it is what somebody hoped would not happen.
+        note: what stands in the diagram; None: the beginning of `text`.
     """
 
     time: float
@@ -34,6 +35,7 @@ class Moment:
     text: str
     took: float | None = None
     failed: bool = False
+    note: str | None = None
 
     def fields(self) -> dict[str, Any]:
         return {
@@ -47,11 +49,16 @@ class Moment:
 
 @dataclass(slots=True)
 class Chapter:
-    """One scene, from `start` until `end`."""
+    """One scene, from `start` until `end`.
+
+    Attributes:
+        lanes: the machines that its diagram shows, from left to right.
+    """
 
     title: str
     start: float
     end: float = inf
+    lanes: tuple[str, ...] = ()
     moments: list[Moment] = field(default_factory=list)
 
 
@@ -75,7 +82,14 @@ class Timeline:
         try:
             yield
         finally:
-            chapter.end = self._now()
+            chapter.end = min(chapter.end, self._now())
+
+    def focus(self, lanes: tuple[str, ...], start: float | None, end: float | None) -> None:
+        """What the diagram of the present scene shows, and of which time."""
+        chapter = self.chapters[-1]
+        chapter.lanes = lanes
+        chapter.start = chapter.start if start is None else start
+        chapter.end = chapter.end if end is None else end
 
     def say(
         self,
@@ -84,16 +98,20 @@ class Timeline:
         *,
         node: str | None = None,
         since: float | None = None,
+        at: float | None = None,
         failed: bool = False,
+        note: str | None = None,
     ) -> None:
-        """Something happened now.
+        """Something happened.
 
         Args:
             since: when it began, if it took time.
+            at: when it happened, if not now.
+            failed, note: see `Moment`.
         """
-        now = self._now()
+        now = self._now() if at is None else at
         took = None if since is None else now - since
-        self.chapters[-1].moments.append(Moment(now, who, node, text, took, failed))
+        self.chapters[-1].moments.append(Moment(now, who, node, text, took, failed, note))
         name = f"[{'red' if failed else 'cyan'}]{escape(who):12}[/]"
         lasted = "" if took is None else f"  [dim]{human_time(took)}[/dim]"
         self._console.print(

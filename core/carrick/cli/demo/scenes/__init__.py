@@ -11,31 +11,37 @@ from typing import TypeAlias
 
 from carrick.cli.demo.scenes import (
     contact,
-    dial,
-    forward,
+    forwarding,
+    hopeless,
     join,
+    meeting,
     mirror,
     opening,
-    request,
-    strangers,
-    transfer,
+    punch,
+    reservation,
+    reversal,
+    talk,
 )
 from carrick.cli.demo.stage import Stage
 
-__all__ = ["SCENES", "Scene"]
+__all__ = ["ANA_AND_BEN", "OTHERS", "SCENES", "Scene"]
 
 Scene: TypeAlias = tuple[str, Callable[[Stage], Awaitable[None]]]
 
-# Relay, hole punching and the DHT join here: `contact` is what the DHT will do, and behind `dial`
-# stand the relayed connection and the punch.
-SCENES: tuple[Scene, ...] = (
+# The DHT takes the place of `contact`.
+ANA_AND_BEN: tuple[Scene, ...] = (
     (opening.TITLE, opening.play),
     (join.TITLE, join.play),
     (mirror.TITLE, mirror.play),
-    (strangers.TITLE, strangers.play),
+    (reservation.TITLE, reservation.play),
     (contact.TITLE, contact.play),
-    (dial.TITLE, dial.play),
-    (forward.TITLE, forward.play),
-    (request.TITLE, request.play),
-    (transfer.TITLE, transfer.play),
+    (meeting.TITLE, meeting.play),
+    (punch.TITLE, punch.play),
+    (talk.TITLE, talk.play),
 )
+OTHERS: tuple[Scene, ...] = (
+    (hopeless.TITLE, hopeless.play),
+    (reversal.TITLE, reversal.play),
+    (forwarding.TITLE, forwarding.play),
+)
+SCENES = ANA_AND_BEN + OTHERS

@@ -6,11 +6,15 @@ import json
 from collections.abc import Mapping
 
 from carrick import HostBuilder, Stream
-from carrick.cli.demo.stage import Person, Stage, show_address
+from carrick.addressing import Reach, reach
+from carrick.cli.demo.stage import Person, Stage
+from carrick.cli.demo.words import show_address
 
 __all__ = ["TITLE", "notice_board", "play"]
 
-TITLE = "Ana asks where Ben is (a notice board of this demonstration, until the DHT joins)"
+TITLE = (
+    "Ana asks where Ben is (a notice board of this demonstration, until the DHT takes its place)"
+)
 
 PROTOCOL = "/carrick/demo/notice-board/1.0.0"
 LIMIT = 4096  # bytes of a notice
@@ -33,15 +37,16 @@ def notice_board(builder: HostBuilder) -> HostBuilder:
 
 async def play(stage: Stage) -> None:
     """Ben says who he is and where; Ana reads it."""
+    stage.focus("Ana", "bootstrap", "Ben")
     ben = stage.ben
     started = stage.internet.time()
-    addresses = [*ben.node.addresses, *(f"{each}/p2p/{ben.node.id}" for each in ben.outside)]
-    notice = {"name": "Ben", "id": str(ben.node.id), "addrs": list(map(str, addresses))}
+    useful = [each for each in ben.node.addresses if reach(each) in (Reach.PUBLIC, Reach.RELAYED)]
+    notice = {"name": "Ben", "id": str(ben.node.id), "addrs": list(map(str, useful))}
     await _exchange(stage, ben, notice)
     stage.say(ben, "left his peer id and addresses at the bootstrap node", since=started)
     started = stage.internet.time()
     found = await _exchange(stage, stage.ana, {"name": "Ben"})
-    stage.facts["addresses_of_ben"] = list(dict.fromkeys(found["addrs"]))
+    stage.facts["addresses_of_ben"] = found["addrs"]
     shown = ", ".join(dict.fromkeys(map(show_address, stage.addresses_of_ben)))
     stage.say(stage.ana, f"read there: Ben is {ben.node.id.short()}, at {shown}", since=started)
 

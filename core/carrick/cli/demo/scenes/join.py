@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import trio
 
-from carrick.cli.demo.stage import Person, Stage, pretty
+from carrick.cli.demo.stage import Person, Stage
+from carrick.cli.demo.words import pretty
 from carrick.cli.output import human_time
 from carrick.errors import DialError
 
@@ -15,9 +16,10 @@ TITLE = "Both join, by a name that everybody knows"
 
 async def play(stage: Stage) -> None:
     """The first connection, found by DNS."""
+    stage.focus("Ana", "name-server", "bootstrap", "Ben")
     peer = stage.public["bootstrap"].id
     async with trio.open_nursery() as nursery:
-        for person in stage.people:
+        for person in stage.people.values():
             nursery.start_soon(_join, stage, person, f"/dnsaddr/bootstrap.example/p2p/{peer}")
 
 

@@ -1,77 +1,60 @@
-"""Others tell us how they see us: what our NAT does to us."""
+"""Others tell us where they see us, and so what our NAT does to us."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import trio
 
-from carrick.addressing import Multiaddr, transport_name
-from carrick.cli.demo.stage import Person, Stage, end_of, pretty, reasons, show_address, show_end
-from carrick.errors import DialError
-from carrick.protocols.identify import Identify
-from carrick.testing import PORT, Node
+from carrick.cli.demo.stage import Person, Stage
+from carrick.cli.demo.words import nat_in_words
+from carrick.host import Layers
+from carrick.protocols.nat import NatDetector
 
-__all__ = ["TITLE", "mapping", "play"]
+__all__ = ["TITLE", "play", "until_classified"]
 
-TITLE = "Both learn from others how they look from outside (identify)"
-
-OBSERVERS = ("bootstrap", "relay", "tokyo", "quito", "oslo", "accra")
+TITLE = "Both learn from others how they look from outside"
 
 
 async def play(stage: Stage) -> None:
-    """Each connects to all the public nodes, and compares what they say."""
-    observers = {name: stage.public[name] for name in OBSERVERS}
+    """By identify from peers, and from the STUN server."""
+    stage.focus("Ana", "STUN server", "Ben", start=0.0)
     async with trio.open_nursery() as nursery:
-        for person in stage.people:
-            nursery.start_soon(_look, stage, person, observers)
-    for person in stage.people:
-        found = stage.facts.setdefault("mapping", {}).setdefault(person.name, {})
-        for transport, views in person.seen.items():
-            found[transport] = mapping(views.values(), person.machine.address)
+        for person in stage.people.values():
+            nursery.start_soon(_look, stage, person)
 
 
-async def _look(stage: Stage, person: Person, observers: dict[str, Node]) -> None:
-    started = stage.internet.time()
+async def _look(stage: Stage, person: Person) -> None:
     async with trio.open_nursery() as nursery:
-        for name, node in observers.items():
-            nursery.start_soon(_ask, stage, person, name, node)
-    for transport, views in sorted(person.seen.items()):
-        verdict = mapping(views.values(), person.machine.address)
-        addresses = sorted({show_end(address) for address in views.values()})
-        shown = ", ".join(addresses[:2]) + (", …" if len(addresses) > 2 else "")
-        stage.say(
-            person,
-            f"{pretty(transport)}: {len(views)} observers saw {shown}: {verdict}",
-            since=started,
-        )
+        for node in stage.public.values():
+            nursery.start_soon(person.node.connect, node)
+    _tell_sightings(stage, person)
+    await until_classified(person)
+    nat = person.node.host.nat
+    for protocol, behaviour in (("UDP", nat.udp), ("TCP", nat.tcp)):
+        stage.say(person, f"{protocol}: {nat_in_words(behaviour)}")
+    if nat.layers not in (Layers.UNKNOWN, Layers.NONE):
+        stage.say(person, f"layers: {nat.layers.value}")
+    stage.facts.setdefault("nat", {})[person.name] = {
+        "udp": nat.udp.type,
+        "tcp": nat.tcp.type,
+        "address": nat.address,
+    }
 
 
-async def _ask(stage: Stage, person: Person, name: str, observer: Node) -> None:
-    started = stage.internet.time()
-    try:
-        connection = await person.node.connect(observer)
-    except DialError as error:
-        for address, reason in reasons(error):
-            text = f"→ {name} at {show_address(address)}: {reason}"
-            stage.say(person, text, since=started, failed=True)
-        return
-    info = await person.node.service(Identify).identify(connection)
-    address = info.observed_address
-    if address is not None:
-        person.seen.setdefault(transport_name(address) or "?", {})[name] = address
+async def until_classified(person: Person) -> None:
+    """Until the STUN server has told what it can."""
+    findings = person.node.service(NatDetector)
+    await person.until(
+        lambda: bool(findings.findings.udp.sightings or findings.findings.tcp.sightings)
+    )
 
 
-def mapping(seen: Iterable[Multiaddr], own: str) -> str:
-    """What these views say of the NAT between, in the words of RFC 4787."""
-    views = list(seen)
-    ends = {end_of(view) for view in views}
-    if len(views) < 2:
-        return "too few to tell"
-    if len(ends) > 1:
-        return "another address for each destination (address- or port-dependent mapping)"
-    ((host, port),) = ends
-    if host == own:
-        return "no translation"
-    kept = "the port is kept" if port == PORT else "another port"
-    return f"one address for all (endpoint-independent mapping; {kept})"
+def _tell_sightings(stage: Stage, person: Person) -> None:
+    by_protocol: dict[str, dict[str, tuple[str, int]]] = {}
+    for each in person.node.host.observed.sightings(stage.internet.time()):
+        by_protocol.setdefault(each.protocol, {})[str(each.observer)] = each.seen
+    stage.facts.setdefault("seen", {})[person.name] = by_protocol
+    for protocol, views in sorted(by_protocol.items()):
+        ends = list(dict.fromkeys(f"{host} port {port}" for host, port in views.values()))
+        shown = ", ".join(ends[:2]) + (", …" if len(ends) > 2 else "")
+        count = f"{len(views)} peers see" if len(views) > 1 else "1 peer sees"
+        stage.say(person, f"{count} {shown} ({protocol.upper()})")

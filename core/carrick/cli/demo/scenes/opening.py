@@ -4,37 +4,32 @@ from __future__ import annotations
 
 from carrick import HostBuilder
 from carrick.cli.demo.scenes.contact import notice_board
-from carrick.cli.demo.scenes.request import PROTOCOL, serve
-from carrick.cli.demo.stage import BOTH, QUIC, TCP, Person, Stage
-from carrick.protocols.perf import Perf
-from carrick.testing import PORT
+from carrick.cli.demo.stage import Stage
+from carrick.protocols.relay import RelayService
+from carrick.testing import PORT, on_machine
+from carrick.testing.stun import PORTS, serve_stun
 
 __all__ = ["TITLE", "play"]
 
-TITLE = "An internet"
+TITLE = "An internet, and two people at home"
 
-# Name → where it listens, and how far away it is, in times the latency that is asked for.
-_PUBLIC = {
-    "bootstrap": (BOTH, 1.0),
-    "relay": (BOTH, 1.1),
-    "tokyo": ((QUIC,), 4.0),
-    "quito": ((TCP,), 3.0),
-    "oslo": ((QUIC,), 1.5),
-    "accra": ((TCP,), 2.5),
-    "stranger": (BOTH, 2.0),
-}
+# How far away they are, in times the latency that is asked for.
+_PUBLIC = {"bootstrap": 1.0, "relay": 1.1, "tokyo": 4.0, "quito": 3.0, "oslo": 1.5}
+_STUN = 1.2
 _HOMES = {"Ana": 1.0, "Ben": 1.25}
 
 
 async def play(stage: Stage) -> None:
-    """The public nodes start, then two people at home."""
+    """The public nodes start, then Ana and Ben."""
     internet = stage.internet
-    for name, (listen, distance) in _PUBLIC.items():
+    for name, distance in _PUBLIC.items():
         builder = HostBuilder()
         if name == "bootstrap":
             builder = notice_board(builder)
+        if name == "relay":
+            builder = builder.services(RelayService)
         stage.public[name] = await stage.open(
-            internet.host(name, link=stage.line(distance)), builder, listen
+            internet.host(name, link=stage.line(distance)), builder
         )
     bootstrap = stage.public["bootstrap"]
     internet.dns.add(
@@ -42,22 +37,27 @@ async def play(stage: Stage) -> None:
         "TXT",
         *(f"dnsaddr={address}" for address in bootstrap.addresses),
     )
+    await _serve_stun(stage)
     stage.timeline.say(
         "everybody",
-        f"{len(_PUBLIC)} public nodes run: {', '.join(_PUBLIC)}; names are served by DNS",
+        f"{len(_PUBLIC)} public nodes run: {', '.join(_PUBLIC)}; there are a name server (DNS) "
+        "and a server that tells who asks where it sees them (STUN)",
     )
-    stage.ana = await _at_home(stage, "Ana", stage.facts["nat_a"])
-    stage.ben = await _at_home(stage, "Ben", stage.facts["nat_b"])
+    nats = (stage.facts["nat_a"], stage.facts["nat_b"])
+    for (name, distance), nat in zip(_HOMES.items(), nats, strict=True):
+        person = await stage.enter(name, nat, distance=distance)
+        stage.say(
+            person,
+            f"is {person.node.id.short()}, at {person.machine.address} port {PORT} at home, "
+            f"behind a router of the kind “{nat}”, {person.outside} outside",
+        )
 
 
-async def _at_home(stage: Stage, name: str, nat: str) -> Person:
-    router = stage.internet.router(f"{name}'s router", nat, link=stage.line(_HOMES[name]))
-    builder = HostBuilder().services(Perf).handle(PROTOCOL, serve)
-    node = await stage.open(router.host(name), builder)
-    person = Person(name, nat, router, node)
-    stage.say(
-        person,
-        f"is {node.id.short()}, at {node.machine.address} port {PORT}, behind a router of the kind "
-        f"“{nat}” at {router.external_address}",
-    )
-    return person
+async def _serve_stun(stage: Stage) -> None:
+    """With a second address, as RFC 5780 has it: it shows what a NAT lets in."""
+    machine = stage.internet.host("STUN server", link=stage.line(_STUN))
+    second = stage.internet.core.free_address(4)
+    machine.interface.add_address(second)
+    with on_machine(machine):
+        await stage.nursery.start(serve_stun, (machine.address, second))
+    stage.stun = f"{machine.address}:{PORTS[0]}"

@@ -1,4 +1,4 @@
-"""A STUN server with two addresses and two ports (RFC 5780), over UDP and TCP."""
+"""A STUN server for simulated internets and laboratories. It has no protection against misuse."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from carrick.sockets import current_sockets
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
+
+__all__ = ["PORTS", "answer", "serve_stun"]
 
 PORTS = (3478, 3479)
 

@@ -1,0 +1,55 @@
+"""`carrick dht stat`: what the DHT looks like from here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import trio
+
+from carrick.cli.asking import api_option, ask_node
+from carrick.cli.dht.asking import Asking, asking_options
+from carrick.cli.options import Command, Settings
+from carrick.cli.output import Output
+
+__all__ = ["command"]
+
+
+@click.command("stat", cls=Command)
+@asking_options
+@api_option
+@click.pass_obj
+def command(settings: Settings, asking: Asking, api: Path | None) -> None:
+    """Show the tables of the running node, or, with --bootstrap or --network, those that a new
+    node comes to within --timeout."""
+    output = Output(settings, "dht_stat")
+    flags = asking.flags
+    if asking.at is not None:
+        raise click.UsageError("--at: one node's table is what `carrick crawl --limit 1` reads")
+    if flags.bootstrap or flags.network != "local":
+        networks = trio.run(_look, settings, output, asking)
+    else:
+        networks = ask_node(settings, "dht", api=api)
+        if not networks:
+            raise click.UsageError("the running node takes part in no DHT: carrick listen --dht")
+    for each in networks:
+        output.result(each, "\n".join(_lines(each)))
+
+
+async def _look(settings: Settings, output: Output, asking: Asking) -> list[dict[str, Any]]:
+    from carrick.cli.dht.tables import table_fields
+
+    async with asking.client(settings, output) as client:
+        for network in client.kademlia.networks:
+            await network.upkeep.refresh()
+        return [table_fields(each) for each in client.kademlia.networks]
+
+
+def _lines(network: dict[str, Any]) -> list[str]:
+    mode = "server" if network["serving"] else "client"
+    lines = [f"{network['protocol']}: {mode}, {network['contacts']} contacts"]
+    if (size := network["estimated_peers"]) is not None:
+        lines[0] += f", about {size} peers in the network"
+    lines += [f"  bucket {bits:>3}: {count}" for bits, count in network["buckets"].items()]
+    return lines

@@ -1,0 +1,3 @@
+"""What the `carrick dht` commands share."""
+
+from __future__ import annotations

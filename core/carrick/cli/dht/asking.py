@@ -1,0 +1,62 @@
+"""The flags of commands that ask a DHT, and how they ask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from carrick.cli.dht.flags import DhtFlags, dht_options
+from carrick.cli.node import NodeOptions, node_options
+from carrick.cli.options import Settings
+from carrick.cli.output import Output
+from carrick.cli.targets import Target, TargetType, check_peer_known
+
+if TYPE_CHECKING:
+    from carrick.cli.dht.client import Client
+
+__all__ = ["Asking", "asking_options"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """What the flags of `asking_options` say.
+
+    Attributes:
+        at: ask exactly this node, once.
+    """
+
+    at: Target | None
+    flags: DhtFlags
+    node: NodeOptions
+
+    def client(self, settings: Settings, output: Output) -> AbstractAsyncContextManager[Client]:
+        """See `carrick.cli.dht.client.dht_client`."""
+        from carrick.cli.dht.client import dht_client
+
+        return dht_client(settings, output, self.flags, self.node, at=self.at)
+
+
+def asking_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds `--at`, and the flags of a DHT and of every node; the command gets `asking`."""
+
+    @wraps(function)
+    def command(*args: Any, **values: Any) -> Any:
+        node: Any = {name: values.pop(name) for name in NodeOptions.__annotations__}
+        flags = DhtFlags(**{name: values.pop(name) for name in DhtFlags.__slots__})
+        at = values.pop("at")
+        if at is not None:
+            check_peer_known(at, False)
+        return function(*args, **values, asking=Asking(at=at, flags=flags, node=node))
+
+    option = click.option(
+        "--at",
+        type=TargetType(),
+        metavar="TARGET",
+        help="Ask this one node, with one request, and nobody else.",
+    )
+    return option(dht_options(node_options(command)))
