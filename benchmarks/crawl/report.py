@@ -13,7 +13,9 @@ _INTRODUCTION = """\
 `carrick crawl --neighbors` on DHTs of real Carrick nodes: TCP on loopback, Noise and Yamux, each
 node a host of its own, 250 of them in a process. The tables are filled beforehand, and what the
 crawl found is compared with them, contact by contact. Crawler and nodes share the machine, so a
-part of the time is the nodes'. Made by `python -m benchmarks.crawl`.
+part of the time is the nodes', and that of whatever else runs. The crawler's CPU time includes its
+start; beside it is how many peers a minute one core would come to that does nothing else. Made by
+`python -m benchmarks.crawl`.
 """
 
 _BESIDE = """\
@@ -30,13 +32,14 @@ def markdown(machine: Mapping[str, str], runs: Sequence[Mapping[str, Any]]) -> s
     facts = "\n".join(f"- {name}: {value}" for name, value in machine.items())
     head = (
         "| nodes | found | contacts in tables | found | wrong | requests a peer | workers "
-        "| seconds | peers a minute |"
+        "| seconds | peers a minute | crawler's CPU a peer | one core's worth |"
     )
     rows = [
         f"| {run['nodes']} | {run['found']} | {run['edges']} | {run['edges_found']} "
         f"| {run['edges_wrong']} | {run['requests']:.1f} | {run['workers']} "
-        f"| {run['seconds']:.1f} | **{run['peers_per_minute']:,}** |"
+        f"| {run['seconds']:.1f} | **{run['peers_per_minute']:,}** | {run['cpu_ms']:.1f} ms "
+        f"| {60000 / run['cpu_ms']:,.0f} a minute |"
         for run in runs
     ]
-    table = "\n".join([head, "|" + " --- |" * 9, *rows])
+    table = "\n".join([head, "|" + " --- |" * 11, *rows])
     return f"{_INTRODUCTION}\n{facts}\n\n{table}\n\n{_BESIDE}"

@@ -4,51 +4,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 
 import trio
 
 from carrick.identity import PeerId
 from carrick.protocols.kademlia.background import Background, Telling
-from carrick.protocols.kademlia.errors import InvalidRecord, NotFound, NothingStored
+from carrick.protocols.kademlia.errors import InvalidRecord, NothingStored
 from carrick.protocols.kademlia.interfaces import Messenger, ProviderStore, RecordStore
-from carrick.protocols.kademlia.keyspace import common_prefix_length, key_of, peer_key
-from carrick.protocols.kademlia.lookup import ALPHA, DisjointLookup, K, Lookup
+from carrick.protocols.kademlia.keyspace import key_of
+from carrick.protocols.kademlia.lookup import ALPHA, K
 from carrick.protocols.kademlia.messages import Message, MessageType, PeerInfo, Record
 from carrick.protocols.kademlia.optimistic import OptimisticProvide
+from carrick.protocols.kademlia.query import Neighbours, Query
 from carrick.protocols.kademlia.sizing import SizeEstimator, gamma_quantile, normed_distance
 from carrick.protocols.kademlia.table import RoutingTable
-from carrick.protocols.kademlia.tracing import Hop, HopKind, Watch
+from carrick.protocols.kademlia.tracing import Watch
 from carrick.protocols.kademlia.validation import Validators
-from carrick.protocols.kademlia.walking import FAILURES, walk
+from carrick.protocols.kademlia.walking import FAILURES
 
 __all__ = ["Dht", "Neighbours", "QUORUM"]
 
 QUORUM = 16  # answers with a value that are enough (go-libp2p-kad-dht, internal/config/quorum.go)
 _SIGHTINGS = 3  # of a peer, of which one may be stale or a lie
-_MAX_ADDRESSES = 16  # of a peer that one lookup remembers
 _BY_CHANCE = 1e-3  # lookups whose k nearest are called a crowd although nobody placed them
-_AROUND = 0.1  # chance that k peers whom nobody placed are as near as we look then
-_WIDEST = 4  # times k: as many peers about a crowded key are looked for
 _MOST_PROVIDERS = 1024  # that one search finds
-
-
-@dataclass(slots=True)
-class Neighbours:
-    """The outcome of a lookup.
-
-    Attributes:
-        closest: the k nearest peers that answered, nearest first.
-        region: the same; where peers crowd about the key as if somebody had placed them there, more
-            of those around. What is stored is stored at all of them.
-        requests: how many peers were asked.
-        hops: the longest chain of answers.
-    """
-
-    closest: list[PeerInfo] = field(default_factory=list)
-    region: list[PeerInfo] = field(default_factory=list)
-    requests: int = 0
-    hops: int = 0
 
 
 class Dht:
@@ -126,7 +105,7 @@ class Dht:
                 query.lookup.stop()
             return 0
 
-        query = _Query(self, Message(MessageType.FIND_NODE, key), watch, look, count)
+        query = Query(self, Message(MessageType.FIND_NODE, key), watch, look, count)
         await query.run()
         return query.neighbours
 
@@ -145,10 +124,11 @@ class Dht:
         return normed_distance(nearest[-1], place) * estimate.servers
 
     async def find_peer(self, peer: PeerId, *, watch: Watch | None = None) -> PeerInfo:
-        """Where `peer` is, as several peers say.
+        """Where `peer` is, as several peers say. It is not asked itself: whoever dials it may be
+        waiting for this.
 
         Raises:
-            NotFound: nobody who was asked knows.
+            NotFound: nobody who was asked knows, nor do we.
         """
         sightings: dict[bytes, None] = {}
         count = 0
@@ -160,12 +140,15 @@ class Dht:
                 return 0
             sightings.update(dict.fromkeys(seen.encoded))
             count += 1
-            if sender == peer or count >= _SIGHTINGS:
+            if count >= _SIGHTINGS:
                 query.lookup.stop()
             return 1
 
-        query = _Query(self, Message(MessageType.FIND_NODE, peer.to_bytes()), watch, look)
+        request = Message(MessageType.FIND_NODE, peer.to_bytes())
+        query = Query(self, request, watch, look, exclude=[peer])
         await query.run()
+        if not sightings and peer in self.table:
+            sightings.update(dict.fromkeys(self.describe(peer).encoded))
         if not sightings:
             raise query.not_found(f"nobody knows where {peer} is")
         found = PeerInfo(peer, tuple(sightings))
@@ -220,7 +203,7 @@ class Dht:
                 query.lookup.stop()
             return 1
 
-        query = _Query(self, Message(MessageType.GET_VALUE, key), watch, take)
+        query = Query(self, Message(MessageType.GET_VALUE, key), watch, take)
         await query.run()
         if best is None:
             raise query.not_found("nobody has a value under this key")
@@ -367,118 +350,9 @@ class Dht:
         take(self.providers.get(key, self.clock()))
         if count and len(providers) >= count:
             return list(providers.values())
-        query = _Query(self, Message(MessageType.GET_PROVIDERS, key), watch, look)
+        query = Query(self, Message(MessageType.GET_PROVIDERS, key), watch, look)
         await query.run()
         return list(providers.values())
-
-
-class _Query:
-    """One lookup with one request, and what its answers told."""
-
-    def __init__(
-        self,
-        dht: Dht,
-        request: Message,
-        watch: Watch | None = None,
-        look: Callable[[PeerId, Message], int] | None = None,
-        count: int | None = None,
-    ) -> None:
-        self._dht = dht
-        self._count = dht.k if count is None else count
-        self._request = request
-        self._watch = watch
-        self._look = look
-        self._known: dict[PeerId, PeerInfo] = {}
-        key = key_of(request.key)
-        seeds = dht.table.closest(key, max(self._count, dht.paths * 4))
-        self.lookup: Lookup | DisjointLookup
-        if dht.paths > 1:
-            self.lookup = DisjointLookup(
-                key, seeds, paths=dht.paths, k=self._count, alpha=dht.alpha, exclude=[dht.own]
-            )
-        else:
-            self.lookup = Lookup(key, seeds, k=self._count, alpha=dht.alpha, exclude=[dht.own])
-
-    async def run(self) -> None:
-        dht, lookup = self._dht, self.lookup
-        await walk(lookup, self._ask)
-        if not lookup.stopped and not lookup.spent:
-            # Before this lookup changes what the size is thought to be.
-            if dht.is_crowded(lookup.key, lookup.closest[: dht.k]):
-                await self._widen()
-            dht.size.track(lookup.key, lookup.closest, trio.current_time())
-        dht.table.refreshed(common_prefix_length(dht.table.own, lookup.key), trio.current_time())
-
-    async def _widen(self) -> None:
-        """Look farther, to where the peers are that should have been the nearest."""
-        dht, lookup = self._dht, self.lookup
-        while lookup.k < _WIDEST * dht.k:
-            lookup.widen(lookup.k + dht.k)
-            await walk(lookup, self._ask)
-            expected = dht.expected_within(lookup.key, lookup.closest)
-            if expected is None or expected >= gamma_quantile(dht.k, _AROUND):
-                return
-
-    @property
-    def neighbours(self) -> Neighbours:
-        lookup = self.lookup
-        region = self.infos(lookup.closest)
-        return Neighbours(region[: self._count], region, lookup.requests, lookup.hops)
-
-    def nearest(self, named: Iterable[PeerInfo] = ()) -> list[PeerId]:
-        """The k nearest that were heard of, and of those that an answer has just named."""
-        peers = {*self.lookup.nearest, *(each.id for each in named)} - {self._dht.own}
-        return sorted(peers, key=lambda peer: peer_key(peer) ^ self.lookup.key)[: self._dht.k]
-
-    def infos(self, peers: Iterable[PeerId]) -> list[PeerInfo]:
-        return [self._info(peer) for peer in peers]
-
-    def not_found(self, what: str) -> NotFound:
-        asked, answered = self.lookup.requests, len(self.lookup.closest)
-        if not asked:
-            return NotFound(f"{what}: no other peer of the DHT is known")
-        return NotFound(f"{what}: {asked} peers were asked, {answered} of the nearest answered")
-
-    async def _ask(self, peer: PeerId) -> list[PeerId]:
-        started = trio.current_time()
-        self._tell(HopKind.ASKED, peer, started)
-        found = 0
-        try:
-            answer = await self._dht.ask(self._info(peer), self._request)
-            for each in answer.closer:
-                few = each._replace(encoded=each.encoded[:_MAX_ADDRESSES])
-                self._known.setdefault(each.id, few)
-            if self._look is not None:
-                found = self._look(peer, answer)
-        except FAILURES as error:
-            self._tell(HopKind.FAILED, peer, started, error=str(error))
-            raise
-        closer = tuple(each.id for each in answer.closer)
-        kind = HopKind.FOUND if found else HopKind.ANSWERED
-        self._tell(kind, peer, started, closer=closer, found=found)
-        return list(closer)
-
-    def _info(self, peer: PeerId) -> PeerInfo:
-        """Where to ask a peer: as we know, and as we have just heard."""
-        known, heard = self._dht.describe(peer), self._known.get(peer)
-        if heard is None:
-            return known
-        return PeerInfo(peer, tuple(dict.fromkeys([*known.encoded, *heard.encoded])))
-
-    def _tell(
-        self,
-        kind: HopKind,
-        peer: PeerId,
-        started: float,
-        *,
-        closer: tuple[PeerId, ...] = (),
-        found: int = 0,
-        error: str | None = None,
-    ) -> None:
-        if self._watch is not None:
-            now = trio.current_time()
-            rtt = None if kind is HopKind.ASKED else now - started
-            self._watch(Hop(kind, peer, now, rtt, closer, found, error))
 
 
 async def _succeeded(act: Callable[[PeerInfo], Awaitable[None]], peers: Sequence[PeerInfo]) -> int:

@@ -17,7 +17,7 @@ from carrick.identity import PeerId
 from carrick.protocols.kademlia.dht import Dht
 from carrick.protocols.kademlia.errors import InvalidRecord, NotFound
 from carrick.protocols.kademlia.interfaces import Publication, PublicationStore
-from carrick.protocols.kademlia.keyspace import common_prefix_length, key_of, peer_key
+from carrick.protocols.kademlia.keyspace import BITS, key_of, peer_key
 from carrick.protocols.kademlia.messages import Message, MessageType, PeerInfo
 from carrick.protocols.kademlia.schedule import REPUBLISH, Schedule
 from carrick.protocols.kademlia.walking import FAILURES
@@ -168,22 +168,25 @@ class Republisher:
                 self._provided.failed(each, now + RETRY)
 
     async def _plan(self, key: bytes, now: float) -> dict[bytes, Sequence[PeerInfo]]:
-        """Whom to tell of which key. One lookup for more than the k nearest shows all peers of a
-        region, and thereby the k nearest of every key in it."""
-        dht = self._dht
+        """Whom to tell of which key. One lookup for more than the k nearest shows all peers within
+        a distance, and thereby the k nearest of the keys around."""
+        dht, place = self._dht, key_of(key)
         wide = 2 * dht.k if len(self._provided) > 1 else dht.k
         found = (await dht.closest_peers(key, count=wide)).region
-        place = key_of(key)
         if len(found) > wide:
             return {key: found}
-        bits = 0  # who finds fewer than were asked for has found everybody
-        if len(found) == wide:
-            bits = 1 + common_prefix_length(place, peer_key(found[-1].id))
-        inside = [each for each in found if common_prefix_length(place, peer_key(each.id)) >= bits]
-        if bits and len(inside) < dht.k:
-            return {key: found[: dht.k]}
-        keys = self._provided.near(key, bits, now, KEYS_AT_ONCE)
-        return {each: _nearest(inside, key_of(each), dht.k) for each in keys}
+        if len(found) < wide:  # that is everybody
+            keys = self._provided.near(key, 0, now, KEYS_AT_ONCE)
+            return {each: _nearest(found, key_of(each), dht.k) for each in keys}
+        seen = peer_key(found[-1].id) ^ place
+        plan: dict[bytes, Sequence[PeerInfo]] = {key: found[: dht.k]}
+        for each in self._provided.near(key, BITS - seen.bit_length(), now, KEYS_AT_ONCE):
+            nearest = _nearest(found, key_of(each), dht.k)
+            # Whoever is as near to it as these is no farther from `key` than both ways together.
+            away = key_of(each) ^ place
+            if away + (peer_key(nearest[-1].id) ^ key_of(each)) <= seen:
+                plan[each] = nearest
+        return plan
 
     async def _tell(self, plan: dict[bytes, Sequence[PeerInfo]]) -> dict[bytes, int]:
         """Returns how many took each key."""

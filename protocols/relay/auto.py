@@ -190,7 +190,7 @@ class AutoRelay:
             return True
         if self._reachability is Reachability.UNKNOWN:
             return bool(self._ours) or now >= self._grace_until
-        # Who tried for AutoNAT had heard of us before, and such a NAT lets in all whom it has sent to.
+        # AutoNAT's servers are peers of ours, and such a NAT lets in all whom we have sent to.
         fooled = self._host.nat.udp.filtering is Dependence.ADDRESS
         return fooled or self._reachability is Reachability.PRIVATE
 

@@ -14,7 +14,7 @@ import trio
 from trio.testing import MockClock
 
 from carrick import Host, HostBuilder, PeerId, PrivateKey, Stream
-from carrick.addressing import parse_address
+from carrick.addressing import Multiaddr, parse_address
 from carrick.errors import CarrickError, StreamReset
 from carrick.network.codes import StreamCode
 from carrick.protocols.kademlia import (
@@ -76,9 +76,9 @@ def peer(number: int) -> PeerId:
 
 
 @asynccontextmanager
-async def attacker(address: object, transport: str = "tcp") -> AsyncIterator[Host]:
+async def attacker(address: Multiaddr, transport: str = "tcp") -> AsyncIterator[Host]:
     async with HostBuilder().transports(transport).open() as host:
-        await host.connect(address)  # type: ignore[arg-type]
+        await host.connect(address)
         yield host
 
 

@@ -15,10 +15,12 @@ from carrick.network import Stream
 from carrick.protocols.autonat import AutoNat, AutoNatOptions
 from carrick.protocols.autonat.v1 import messages as v1
 from carrick.protocols.autonat.v2 import messages as v2
+from carrick.protocols.identify import Identify
 from tests.support.siege import until
 
-NODE = HostBuilder().transports("tcp").listen("/ip4/127.0.0.1/tcp/0")
-QUIC = HostBuilder().transports("quic").listen("/ip4/127.0.0.1/udp/0/quic-v1")
+PLAIN = HostBuilder().services(Identify, defaults=False)
+NODE = PLAIN.transports("tcp").listen("/ip4/127.0.0.1/tcp/0")
+QUIC = PLAIN.transports("quic").listen("/ip4/127.0.0.1/udp/0/quic-v1")
 SERVER = partial(AutoNat, AutoNatOptions(allow_private=True, probe=False))
 CLIENT = partial(AutoNat, AutoNatOptions(allow_private=True, confidence=1, delay=0.0))
 

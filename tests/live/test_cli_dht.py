@@ -52,7 +52,7 @@ def run(
 
 def answers(run: Run, *args: object) -> list[dict[str, Any]]:
     code, out, err = run(*args, "--json")
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, ""), err
     return [json.loads(line) for line in out.splitlines()]
 
 

@@ -18,7 +18,7 @@ from carrick.interfaces import Endpoint
 from carrick.protocols.nat import nat_of, probe
 from carrick.protocols.stun import Kind, Message, StunClient, StunError, decode, encode
 from carrick.sockets import current_sockets
-from interop.natlab.stun import serve_stun
+from carrick.testing.stun import serve_stun
 
 HERE, OTHER = "127.0.0.1", "127.0.0.2"
 

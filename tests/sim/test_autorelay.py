@@ -256,6 +256,10 @@ async def test_a_source_that_does_not_answer(autojump_clock: MockClock) -> None:
         await until(bob, 1, within=1)
 
 
+def test_relays_are_found_in_the_dht() -> None:
+    pytest.skip("CAPABILITIES C5: AutoRelay's source is the DHT (issue 8)")
+
+
 async def test_a_source_with_a_defect_ends_nothing(autojump_clock: MockClock) -> None:
     async with AsyncExitStack() as exits:
         [rita] = await open_all(exits, [relay()])

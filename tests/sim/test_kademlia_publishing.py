@@ -72,10 +72,10 @@ async def test_a_sweep_shares_lookups(autojump_clock: MockClock) -> None:
     republisher = Republisher(us.dht)
     for key in keys:
         republisher.add_provided(key)
-    alone = network.costs.requests
+    before_all = network.costs.requests
     for _ in range(10):
         await us.dht.closest_peers(RNG.randbytes(34))
-    alone = (network.costs.requests - alone) / 10 * len(keys)
+    alone = (network.costs.requests - before_all) / 10 * len(keys)
     before = network.costs.by_type.copy()
     async with trio.open_nursery() as nursery:
         await nursery.start(republisher.run)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -14,6 +15,7 @@ from carrick import HostBuilder
 from carrick.errors import DialError
 from carrick.host import Reachability, ReachabilityChanged
 from carrick.network import Stream
+from carrick.protocols.identify import Identify
 from carrick.protocols.kademlia import (
     LAN,
     WAN,
@@ -26,6 +28,7 @@ from carrick.protocols.kademlia import (
     NothingStored,
 )
 from carrick.protocols.kademlia.messages import MAX_MESSAGE, decode
+from carrick.protocols.kademlia.network import DhtNetwork
 from carrick.protocols.relay import RelayClient, RelayService
 from carrick.sim import Internet, Link, run
 from carrick.testing import Node, open_node
@@ -35,9 +38,7 @@ KEY = b"\x12\x20" + bytes(range(32))
 UNLIMITED = replace(WAN, max_per_group=None, max_per_group_and_bucket=None)
 
 
-def member(
-    mode: Mode = Mode.SERVER, bootstrap: Sequence[Node] = (), **changes: object
-) -> HostBuilder:
+def member(mode: Mode = Mode.SERVER, bootstrap: Sequence[Node] = (), **changes: Any) -> HostBuilder:
     """A node of one DHT for all addresses; behind NATs too."""
     options = KademliaOptions.local(
         mode=mode,
@@ -64,7 +65,7 @@ def tables(nodes: Sequence[Node], node: Node) -> int:
 
 
 @asynccontextmanager
-async def network(internet: Internet, count: int, **changes: object) -> AsyncIterator[list[Node]]:
+async def network(internet: Internet, count: int, **changes: Any) -> AsyncIterator[list[Node]]:
     """Servers that know one of them at first, and each other soon."""
     async with AsyncExitStack() as exits:
         nodes: list[Node] = []
@@ -152,7 +153,7 @@ def test_a3_connect_by_peer_id() -> None:
 
 def test_a4_b11_a_member_is_public() -> None:
     """Automatic mode: a node that strangers do not reach is in nobody's table; it serves as soon as
-    they do, and stops when they no longer do."""
+    they do, and stops when they no longer do. Another, in the open, finds that out by AutoNAT."""
 
     async def program(internet: Internet) -> None:
         automatic = KademliaOptions(networks=(UNLIMITED,), clock=trio.current_time, mode=Mode.AUTO)
@@ -165,9 +166,9 @@ def test_a4_b11_a_member_is_public() -> None:
                 machine = internet.host(address=f"{12 + len(nodes)}.0.0.1")
                 nodes.append(await exits.enter_async_context(open_node(machine, builder)))
             options = replace(automatic, bootstrap=[nodes[0].addresses[0]])
-            builder = plain().services(Kademlia(options))
+            quiet = plain().services(Identify, lambda: Kademlia(options), defaults=False)
             machine = internet.host(address="20.0.0.1")
-            us = await exits.enter_async_context(open_node(machine, builder))
+            us = await exits.enter_async_context(open_node(machine, quiet))
             await dht(us).wait_bootstrapped()
             await trio.sleep(60)
             assert not dht(us).serving and tables(nodes, us) == 0
@@ -180,6 +181,11 @@ def test_a4_b11_a_member_is_public() -> None:
             await until(lambda: tables(nodes, us) == 0, 60)
             assert not dht(us).serving
 
+            open_to_all = plain().services(lambda: Kademlia(options))
+            machine = internet.host(address="21.0.0.1")
+            other = await exits.enter_async_context(open_node(machine, open_to_all))
+            await until(lambda: dht(other).serving and tables(nodes, other) == 4, 60)
+
     run(program, access=HERE)
 
 
@@ -189,7 +195,7 @@ def test_lan_and_wan_do_not_mix() -> None:
     async def program(internet: Internet) -> None:
         router = internet.router()
         options = KademliaOptions(networks=(UNLIMITED, LAN), clock=trio.current_time)
-        both = plain().services(Kademlia(options))
+        both = plain().services(lambda: Kademlia(options))
         public = plain().services(Kademlia(replace(options, mode=Mode.SERVER)))
         async with (
             open_node(internet.host(address="12.0.0.1"), public) as outside,
@@ -210,7 +216,7 @@ def test_lan_and_wan_do_not_mix() -> None:
             seen = outside.host.service(Kademlia).networks[0].describe(a.id)
             assert all("192.168" not in str(each) for each in seen.addresses)
 
-    def _lan(node: Node) -> list[object]:
+    def _lan(node: Node) -> list[DhtNetwork]:
         return [each for each in dht(node).networks if each.settings.protocol == LAN.protocol]
 
     run(program, access=HERE)

@@ -23,9 +23,9 @@ from carrick.protocols.stun import StunClient, StunError
 from carrick.sim import Host, Internet, Link, Router, run
 from carrick.sim.gateways import PortControlServer
 from carrick.testing import on_machine, open_node, seeded_key
+from carrick.testing.stun import serve_stun
 from interop.natlab.expected import EXPECTED, Expected
 from interop.natlab.report import Allocation
-from interop.natlab.stun import serve_stun
 
 FIRST, SECOND = "11.0.113.2", "11.0.113.3"
 SERVER: Endpoint = (FIRST, 3478)

@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 import trio
 
-import interop.natlab.stun
+import carrick.testing.stun
 from carrick import HostBuilder
 from carrick.addressing import Reach, Resolver, SystemDns, reach
 from carrick.errors import InvalidAddress
@@ -20,7 +20,7 @@ from carrick.protocols.nat import NatDetector, NatOptions
 from carrick.protocols.stun import Kind, Message, encode
 from carrick.sim import Internet, Link, Router, run
 from carrick.testing import Node, on_machine, open_node
-from interop.natlab.stun import serve_stun
+from carrick.testing.stun import serve_stun
 
 FIRST, SECOND = "11.0.113.2", "11.0.113.3"
 RTT = Link(latency=0.01)
@@ -188,7 +188,7 @@ def test_a_server_that_lies_ends_nothing(
         mapped = seen[0], max(1, next(count))
         return encode(Message(Kind.SUCCESS, request.transaction, mapped, origin, other))
 
-    monkeypatch.setattr(interop.natlab.stun, "answer", lie)
+    monkeypatch.setattr(carrick.testing.stun, "answer", lie)
 
     async def scenario(internet: Internet) -> None:
         home = internet.router("router", "pr").host("home")

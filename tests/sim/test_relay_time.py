@@ -24,7 +24,7 @@ from carrick.host import Host
 from carrick.identity import PeerId, PrivateKey
 from carrick.network import Stream
 from carrick.network.events import Event
-from carrick.protocols.identify import PeerUpdated
+from carrick.protocols.identify import Identify, PeerUpdated
 from carrick.protocols.ping import Ping
 from carrick.protocols.relay import (
     HOP,
@@ -66,7 +66,12 @@ from carrick.protocols.relay.messages import (
 from carrick.protocols.relay.pb import relay_pb2 as pb
 from tests.support.swarms import echo
 
-MEMORY = HostBuilder().transports("memory").security("noise")
+MEMORY = (
+    HostBuilder()
+    .transports("memory")
+    .security("noise")
+    .services(Identify, Ping, defaults=False)  # nobody else asks relays, or is asked
+)
 LISTENING = MEMORY.listen("/memory/0")
 DATA = 1 << 17
 STRANGER = PrivateKey.generate().peer_id

@@ -157,17 +157,18 @@ def test_one_seed_gives_one_trace() -> None:
         async with trio.open_nursery() as nursery:
             public = internet.host(link=link)
             connected: list[Connection] = []
-            async with node_on(public, TCP.identity(keys[0])) as hub:
+            seeds = [internet.rng.getrandbits(64) for _ in keys]
+            async with node_on(public, TCP.identity(keys[0]).seed(seeds[0])) as hub:
                 address = f"/ip4/{public.address}/tcp/{PORT}/p2p/{hub.id}"
 
-                async def join(key: PrivateKey) -> None:
+                async def join(key: PrivateKey, seed: int) -> None:
                     host = internet.router(nat="full-cone", link=link).host()
-                    async with node_on(host, TCP.identity(key)) as node:
+                    async with node_on(host, TCP.identity(key).seed(seed)) as node:
                         connected.append(await node.connect(address))
                         await trio.sleep_forever()
 
-                for key in keys[1:]:
-                    nursery.start_soon(join, key)
+                for key, seed in zip(keys[1:], seeds[1:], strict=True):
+                    nursery.start_soon(join, key, seed)
                 await trio.sleep(20)
                 assert len(connected) == len(keys) - 1
                 nursery.cancel_scope.cancel()

@@ -204,6 +204,21 @@ async def test_simultaneous_open(internet: Internet) -> None:
 
 
 @simulated
+async def test_a_queue_is_in_the_order_of_arrival(internet: Internet) -> None:
+    """What comes from far away does not hold up what was sent later, nearby."""
+    slow = internet.host(link=Link(bandwidth=100_000))
+    far = internet.host(link=Link(latency=0.1))
+    near = internet.host(link=Link(latency=0.01))
+    await slow.sockets.open_udp(("0.0.0.0", 9))
+    for host in (far, near):
+        socket = await host.sockets.open_udp(("0.0.0.0", 0))
+        socket.send(bytes(72), 72, (slow.address, 9))  # 100 bytes with their headers: 1 ms
+    await trio.sleep(1)
+    arrived = {entry.sender: entry.arrived for entry in internet.trace}
+    assert arrived == {far.name: pytest.approx(0.101), near.name: pytest.approx(0.011)}
+
+
+@simulated
 async def test_bandwidth_bounds_throughput(internet: Internet) -> None:
     slow = internet.host(link=Link(latency=0.01, bandwidth=100_000))
     dialed, accepted = await pair(slow, internet.host())

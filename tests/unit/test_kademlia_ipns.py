@@ -93,7 +93,7 @@ def test_data_that_was_changed() -> None:
     plain = signed()
     refused(entry(plain, lambda each: setattr(each, "signatureV2", b"x" * 64)), "sign")
     refused(entry(plain, lambda each: setattr(each, "data", forged)), "without a valid")
-    changed = encode_map(decode_map(IpnsEntry.FromString(plain).data) | {"Sequence": 8})  # type: ignore[arg-type, operator]
+    changed = encode_map(decode_map(IpnsEntry.FromString(plain).data) | {"Sequence": 8})  # type: ignore[arg-type]
     refused(entry(plain, lambda each: setattr(each, "data", changed)), "sign")
 
 
@@ -156,8 +156,10 @@ def test_validity() -> None:
 
 @pytest.mark.parametrize("name", ["Value", "Validity", "ValidityType", "Sequence", "TTL"])
 def test_a_field_is_missing_or_of_another_type(name: str) -> None:
-    refused(signed(**{name: None}), "without a")
-    refused(signed(**{name: 1 if name.startswith("Val") else b"1"}), "without a|another validity")
+    refused(signed(KEY, **{name: None}), "without a")
+    refused(
+        signed(KEY, **{name: 1 if name.startswith("Val") else b"1"}), "without a|another validity"
+    )
 
 
 def test_fields_that_we_do_not_know_are_ignored() -> None:

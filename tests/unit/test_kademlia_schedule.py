@@ -21,11 +21,11 @@ def test_the_work_is_spread_over_the_interval() -> None:
     order = []
     while schedule.next_at <= end:
         at = schedule.next_at
-        key = schedule.next_key(at)
-        assert key is not None and schedule.next_key(at - 1) is None
+        due = schedule.next_key(at)
+        assert due is not None and schedule.next_key(at - 1) is None
         hours[int(at // 3600) % 22] += 1
-        order.append(key)
-        schedule.published(key, at)
+        order.append(due)
+        schedule.published(due, at)
     assert len(set(order)) == len(order) == len(KEYS)
     assert max(hours) < 3 * min(hours)
     # One after the other as they lie in the keyspace: neighbours share their nearest peers.

@@ -19,6 +19,8 @@ from carrick.cli.output import Output, human_time, milliseconds
 from carrick.errors import FileError
 from carrick.protocols.kademlia import PeerInfo
 from carrick.protocols.kademlia.crawler import (
+    CANCELLED,
+    SUCCEEDED,
     Crawl,
     CrawlFiles,
     CrawlOptions,
@@ -89,18 +91,12 @@ class CrawlRun:
                 await nursery.start(self._show_progress, crawled)
                 if files is not None and not self.resume:
                     files.note_seen(self.bootstrap)
-                with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-                    with trio.CancelScope() as scope:
-                        nursery.start_soon(_cancel_at, signals, scope)
-                        async for visit in crawled:
-                            if files is not None:
-                                files.write(visit)
-                    stopped = scope.cancelled_caught
+                stopped = await self._take(crawled, files)
                 elapsed = trio.current_time() - started
                 nursery.cancel_scope.cancel()
             if files is not None:
                 left = frontier.pending + frontier.running
-                files.seal(crawled.tally, left, "cancelled" if stopped else "succeeded")
+                files.seal(crawled.tally, left, CANCELLED if stopped else SUCCEEDED)
         fields = self._fields(crawled, files) | {
             "elapsed_ms": milliseconds(elapsed),
             "peers_per_minute": round((crawled.tally.crawled - earlier) / elapsed * 60),
@@ -111,6 +107,19 @@ class CrawlRun:
         if stopped:
             return INTERRUPTED
         return 0 if crawled.tally.dialable else NOT_FOUND
+
+    async def _take(self, crawled: Crawl, files: CrawlFiles | None) -> bool:
+        """Write down each visit; returns whether a signal ended that."""
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async with trio.open_nursery() as nursery:
+                scope = trio.CancelScope()
+                nursery.start_soon(_cancel_at, signals, scope)
+                with scope:
+                    async for visit in crawled:
+                        if files is not None:
+                            files.write(visit)
+                nursery.cancel_scope.cancel()
+        return scope.cancelled_caught
 
     def _open_files(self, exits: ExitStack) -> tuple[CrawlFiles | None, Frontier, Tally]:
         frontier, tally = Frontier(limit=self.options.limit), Tally()

@@ -22,6 +22,9 @@ _MAX_ROUTES = 1 << 20  # characters of the routing table, 128 a route
 class KernelSockets:
     """Opens sockets of the operating system; see `SocketOpener`."""
 
+    def __init__(self) -> None:
+        self._interfaces: list[IPInterface] = []
+
     async def connect_tcp(self, remote: Endpoint, *, local: Endpoint | None = None) -> KernelSocket:
         connecting = socket.socket(_family(remote), socket.SOCK_STREAM)
         try:
@@ -76,16 +79,13 @@ class KernelSockets:
             raise
 
     def interface_addresses(self) -> list[IPInterface]:
-        import psutil  # some ms, and most programs never ask
-
-        states = psutil.net_if_stats()
-        return [
-            ipaddress.ip_interface(f"{entry.address}/{_prefix_length(entry.netmask)}")
-            for name, entries in psutil.net_if_addrs().items()
-            if name not in states or states[name].isup
-            for entry in entries
-            if entry.family in (socket.AF_INET, socket.AF_INET6)
-        ]
+        """See `SocketOpener`; as they were when last asked, while no descriptor is free to ask."""
+        try:
+            self._interfaces = _ask_interfaces()
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+        return list(self._interfaces)
 
     def default_gateways(self) -> list[str]:
         """From the routing table of Linux; elsewhere none is known."""
@@ -94,6 +94,19 @@ class KernelSockets:
                 return default_gateways(table.read(_MAX_ROUTES))
         except OSError:  # another system, or a sandbox
             return []
+
+
+def _ask_interfaces() -> list[IPInterface]:
+    import psutil  # some ms, and most programs never ask
+
+    states = psutil.net_if_stats()
+    return [
+        ipaddress.ip_interface(f"{entry.address}/{_prefix_length(entry.netmask)}")
+        for name, entries in psutil.net_if_addrs().items()
+        if name not in states or states[name].isup
+        for entry in entries
+        if entry.family in (socket.AF_INET, socket.AF_INET6)
+    ]
 
 
 def _family(endpoint: Endpoint) -> socket.AddressFamily:

@@ -1,4 +1,5 @@
-"""A STUN server for simulated internets and laboratories. It has no protection against misuse."""
+"""A STUN server with two addresses and two ports (RFC 5780), over UDP and TCP. For laboratories,
+simulated ones too: it has no protection against misuse."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from carrick.protocols.kademlia.crawler.crawl import (
+from carrick.protocols.kademlia.crawler.driving import (
     Crawl,
     CrawlOptions,
     bootstrap_peer,
@@ -10,7 +10,13 @@ from carrick.protocols.kademlia.crawler.crawl import (
     crawl_limits,
 )
 from carrick.protocols.kademlia.crawler.errors import NAMES
-from carrick.protocols.kademlia.crawler.files import CrawlFiles, CrawlReader, InvalidCrawl
+from carrick.protocols.kademlia.crawler.files import (
+    CANCELLED,
+    SUCCEEDED,
+    CrawlFiles,
+    CrawlReader,
+    InvalidCrawl,
+)
 from carrick.protocols.kademlia.crawler.frontier import Frontier
 from carrick.protocols.kademlia.crawler.graph import Graph, percentiles
 from carrick.protocols.kademlia.crawler.parquet import (
@@ -23,7 +29,9 @@ from carrick.protocols.kademlia.crawler.rows import Tally, Visit
 from carrick.protocols.kademlia.crawler.visiting import AddressKind, VisitSettings
 
 __all__ = [
+    "CANCELLED",
     "NAMES",
+    "SUCCEEDED",
     "AddressKind",
     "Crawl",
     "CrawlFiles",

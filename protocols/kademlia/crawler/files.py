@@ -31,7 +31,7 @@ __all__ = ["CrawlFiles", "CrawlReader", "InvalidCrawl"]
 VISITS, NEIGHBORS = "_visits.ndjson", "_neighbors.ndjson"
 SEEN, UNDIALABLE, EDGES = "_seen.ndjson", "_undialable.ndjson", "_edges.csv"
 CRAWL, PROPERTIES = "_crawl.json", "_crawl_properties.json"
-STARTED, SUCCEEDED, CANCELLED, FAILED = "started", "succeeded", "cancelled", "failed"
+STARTED, SUCCEEDED, CANCELLED = "started", "succeeded", "cancelled"  # states, as nebula has them
 MAX_LINE = 8 << 20  # bytes
 
 _TEXTS = ("AgentVersion", "ConnectDuration", "ConnectErrorStr", "CrawlErrorStr")
@@ -128,7 +128,7 @@ class CrawlFiles:
             each.flush()
 
     def seal(self, tally: Tally, remaining: int, state: str = SUCCEEDED) -> None:
-        """The crawl is over."""
+        """The crawl is over: `state` is SUCCEEDED, or CANCELLED if it may be gone on with."""
         self.flush()
         self._write_crawl(
             {

@@ -191,32 +191,26 @@ class Visitor:
     async def _ask(
         self, connection: Connection, drain: Drain, failures: list[BaseException]
     ) -> None:
-        """Bucket after bucket on one stream; the others have theirs."""
+        """Bucket after bucket on one stream, which ends with the connection; others have theirs."""
         stream: Stream | None = None
-        try:
-            while not connection.closed and (bits := drain.next()) is not None:
-                key = self._keys.sharing(drain.place, bits)
-                try:
-                    with trio.fail_after(self._settings.request_timeout):
-                        if stream is None:
-                            # Nothing is known of it yet: the proposal and the question go together.
-                            stream = await connection.open_stream(
-                                self._settings.protocol, lazy=True
-                            )
-                        answer = await _exchange(stream, Message(MessageType.FIND_NODE, key))
-                except (*FAILURES, trio.TooSlowError) as error:
-                    failures.append(error)
-                    drain.failed(bits)
-                    if stream is not None:
-                        stream.reset()
-                        stream = None
-                    if not drain.read:
-                        return  # it does not speak the protocol, or not to us
-                else:
-                    drain.answered(bits, answer.closer)
-        finally:
-            if stream is not None:
-                stream.reset()
+        while not connection.closed and (bits := drain.next()) is not None:
+            key = self._keys.sharing(drain.place, bits)
+            try:
+                with trio.fail_after(self._settings.request_timeout):
+                    if stream is None:
+                        # Nothing is known of it yet: the proposal and the question go together.
+                        stream = await connection.open_stream(self._settings.protocol, lazy=True)
+                    answer = await _exchange(stream, Message(MessageType.FIND_NODE, key))
+            except (*FAILURES, trio.TooSlowError) as error:
+                failures.append(error)
+                drain.failed(bits)
+                if stream is not None:
+                    stream.reset()
+                    stream = None
+                if not drain.read:
+                    return  # it does not speak the protocol, or not to us
+            else:
+                drain.answered(bits, answer.closer)
 
 
 async def _exchange(stream: Stream, message: Message) -> Message:

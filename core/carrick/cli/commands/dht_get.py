@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 import trio
@@ -12,7 +13,14 @@ from carrick.cli.dht.keys import KeyType
 from carrick.cli.dht.one import ask_one, show_peers, value_fields
 from carrick.cli.options import Command, Settings
 from carrick.cli.output import Output
-from carrick.protocols.kademlia import QUORUM, Message, MessageType, NotFound
+from carrick.protocols.kademlia import (
+    QUORUM,
+    InvalidRecord,
+    IpnsRecord,
+    Message,
+    MessageType,
+    NotFound,
+)
 
 __all__ = ["command"]
 
@@ -48,9 +56,22 @@ async def _get(settings: Settings, key: bytes, quorum: int, asking: Asking) -> N
             if answer.record is None:
                 raise NotFound(f"{client.at.id} has no value under this key")
             value = answer.record.value
+        more = _ipns_fields(value) if key.startswith(b"/ipns/") else {}
         if output.for_people:
             sys.stdout.buffer.write(value)
             sys.stdout.flush()
+            if more:
+                output.note(f"it points to {more['path']}")
         else:
-            output.result({**value_fields(value), **fields}, None)
+            output.result({**value_fields(value), **more, **fields}, None)
         output.note(str(client.trace))
+
+
+def _ipns_fields(value: bytes) -> dict[str, Any]:
+    """What an IPNS record says; nothing if it is none."""
+    try:
+        record = IpnsRecord.parse(value)
+    except InvalidRecord:
+        return {}
+    path = record.value.decode(errors="replace")
+    return {"path": path, "sequence": record.sequence, "ttl_ms": record.ttl / 1e6}

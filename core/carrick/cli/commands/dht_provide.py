@@ -20,8 +20,6 @@ from carrick.protocols.kademlia import Kademlia, Mode, NothingStored
 
 __all__ = ["command"]
 
-AGAIN = 22 * 3600.0  # s; records live for 48 h (go-libp2p-kad-dht, amino/defaults.go)
-
 
 @click.command("provide", cls=Command)
 @click.argument("keys", type=KeyType(), nargs=-1, required=True, metavar="KEY…")
@@ -49,9 +47,7 @@ def command(
     if at is not None:
         check_peer_known(at, False)
     flags = DhtFlags(network=network, bootstrap=bootstrap, protocol=protocol)
-    if at is None:
-        flags.bootstrap_peers()  # a mistake shows before anything is opened
-    kademlia = Kademlia(flags.options(Mode.CLIENT))
+    kademlia = Kademlia(flags.options(Mode.CLIENT, bootstrap=at is None))
     builder = listening.builder(settings).services(kademlia)
     trio.run(_run, settings, builder, listening, kademlia, flags, keys, once, at)
 
@@ -68,25 +64,23 @@ async def _run(
 ) -> None:
     output = Output(settings, "dht_provide")
     async with foreground(settings, builder, listening) as node:
-        while True:
-            with trio.move_on_after(settings.timeout) as patience:
+        with trio.move_on_after(settings.timeout) as patience:
+            if at is None:
+                await enter(node.host, kademlia, flags.bootstrap_peers())
+            for key in keys:
+                trace = LookupTrace(output, show=settings.verbosity > 0)
                 if at is None:
-                    await enter(node.host, kademlia, flags.bootstrap_peers())
-                for key in keys:
-                    trace = LookupTrace(output, show=settings.verbosity > 0)
-                    if at is None:
-                        told = await kademlia.provide(key, watch=trace)
-                    else:
-                        told = await _tell_one(node.host, kademlia, key, at)
-                    fields = {**node.fields, "key": key.hex(), "told": told, **trace.fields}
-                    output.result(fields, f"{told} peers know that we provide {key.hex()}")
-                    output.note(str(trace))
-            if patience.cancelled_caught:
-                raise PeerTimeout(f"not done within {settings.timeout:g} s")
-            if once:
-                return
+                    told = await kademlia.provide(key, watch=trace)
+                else:
+                    told = await _tell_one(node.host, kademlia, key, at)
+                fields = {**node.fields, "key": key.hex(), "told": told, **trace.fields}
+                output.result(fields, f"{told} peers know that we provide {key.hex()}")
+                output.note(str(trace))
+        if patience.cancelled_caught:
+            raise PeerTimeout(f"not done within {settings.timeout:g} s")
+        if not once:
             output.note("Ctrl-C to stop")
-            await trio.sleep(AGAIN)
+            await node.wait()  # the service says it again
 
 
 async def _tell_one(host: Host, kademlia: Kademlia, key: bytes, at: Target) -> int:

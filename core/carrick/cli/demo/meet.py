@@ -172,10 +172,10 @@ async def meet(stage: Stage, one: Person, other: Person, where: list[Multiaddr])
     """
     trace, started = ConnectTrace(), stage.internet.time()
     connection = await one.node.connect(where, trace=trace)
-    got = "relayed" if connection.is_relayed else "direct"
+    got, over = ("relayed", "over") if connection.is_relayed else ("direct", "at")
     stage.say(
         one,
-        f"reached {other.name}: {got}, by {show_path(connection)}; sealed from end to end",
+        f"reached {other.name}: {got}, {over} {show_path(connection)}; sealed from end to end",
         at=connection.opened_at,
         since=started,
         note=got,

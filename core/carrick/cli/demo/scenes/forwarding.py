@@ -35,7 +35,7 @@ async def play(stage: Stage) -> None:
     where = [with_peer(each, fay.node.id) for each in mapper.addresses()]
     connection = await tokyo.connect(where)
     stage.timeline.say(
-        "tokyo", f"→ Fay: direct, by {show_path(connection)}", node="tokyo", since=started
+        "tokyo", f"→ Fay: direct, at {show_path(connection)}", node="tokyo", since=started
     )
     stage.facts["forwarding"] = {
         "via": sorted({each.via for each in mapper.mappings}),
