@@ -186,7 +186,7 @@ def decode(data: Buffer) -> Message:
         record = Record(
             message.record.key, message.record.value, _datetime(message.record.timeReceived)
         )
-        if record.key != message.key:
+        if message.key and record.key != message.key:  # rust's answers have no key
             raise ProtocolError("a DHT record for another key than the message's")
     return Message(
         type, message.key, record, _peers(message.closerPeers), _peers(message.providerPeers)
