@@ -289,10 +289,12 @@ async def test_rust_reads_the_largest_answers() -> None:
         for id in ids:
             network.dht.table.answered(id, (), trio.current_time())
             server.peerstore.add_addresses(id, [long_address(n) for n in range(16)], 600.0)
-        async with node(where(server), mode=Mode.CLIENT) as client:
-            async with await client.open_stream(server.id, WAN.protocol) as stream:
-                await stream.write_frame(Message(MessageType.FIND_NODE, CONTENT).encode())
-                frame = await stream.read_frame(1 << 20)
+        async with (
+            node(where(server), mode=Mode.CLIENT) as client,
+            await client.open_stream(server.id, WAN.protocol) as stream,
+        ):
+            await stream.write_frame(Message(MessageType.FIND_NODE, CONTENT).encode())
+            frame = await stream.read_frame(1 << 20)
         assert MAX_ANSWER * 3 // 4 < len(frame) <= MAX_ANSWER
         assert len(decode(frame).closer) == 20
         # It goes on to ask those, who are not there; the server itself has answered.
