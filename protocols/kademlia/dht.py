@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import trio
 
+from carrick.errors import StreamReset
 from carrick.identity import PeerId
 from carrick.protocols.kademlia.background import Background, Telling
 from carrick.protocols.kademlia.errors import InvalidRecord, NothingStored
@@ -163,8 +164,10 @@ class Dht:
         """
         try:
             answer = await self.messenger.request(peer, message)
-        except FAILURES:
-            self._lost(peer.id)
+        except FAILURES as error:
+            # A value is refused by a reset: that says nothing against the peer.
+            if message.type is not MessageType.PUT_VALUE or not isinstance(error, StreamReset):
+                self._lost(peer.id)
             raise
         self._met(peer.id)
         return answer
@@ -194,6 +197,8 @@ class Dht:
             nonlocal best
             if answer.record is None:
                 return 0
+            if answer.record.key != key:
+                raise InvalidRecord("a record for another key", peer=sender)
             value = answer.record.value
             self.validators.validate(key, value, self.clock())
             holders[sender] = value

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
@@ -21,6 +21,7 @@ from carrick.protocols.kademlia.pb import kad_pb2 as pb
 from carrick.wire import parse_message
 
 __all__ = [
+    "MAX_ANSWER",
     "MAX_MESSAGE",
     "MAX_PROVIDER_KEY",
     "Message",
@@ -32,6 +33,7 @@ __all__ = [
 ]
 
 MAX_MESSAGE = 1 << 20  # bytes that are read; go reads 4 MiB, rust 16 KiB
+MAX_ANSWER = 16 << 10  # bytes that everybody reads: rust's limit
 MAX_PROVIDER_KEY = 80  # bytes (go-libp2p-kad-dht, handlers.go)
 MAX_PEERS = 40  # of a kind in one message that are used: 2 k
 MAX_ADDRESSES = 64  # of one peer that are used
@@ -120,6 +122,16 @@ class Message:
     closer: tuple[PeerInfo, ...] = ()
     providers: tuple[PeerInfo, ...] = ()
 
+    def fitting(self, limit: int = MAX_ANSWER) -> Message:
+        """The same in at most `limit` bytes: first with fewer addresses of each peer, then without
+        the last of the peers. A record stays; one that does not fit alone takes no peer's room."""
+        record = 0 if self.record is None else len(self.key) + len(self.record.value) + 64
+        room = limit - len(self.key) - 16
+        room = room - record if record < room else room
+        closer = _fit(self.closer, room // 2 if self.providers else room)
+        providers = _fit(self.providers, room - sum(map(_size, closer)))
+        return replace(self, closer=closer, providers=providers)
+
     def encode(self) -> bytes:
         message = pb.Message(type=self.type, key=self.key)
         if (record := self.record) is not None:
@@ -133,6 +145,24 @@ class Message:
             for peer in peers:
                 field.add(id=peer.id.to_bytes(), addrs=peer.encoded, connection=peer.connection)
         return message.SerializeToString()
+
+
+def _size(peer: PeerInfo) -> int:
+    """At most so many bytes of a message."""
+    return 16 + len(peer.id.to_bytes()) + sum(len(each) + 3 for each in peer.encoded)
+
+
+def _fit(peers: tuple[PeerInfo, ...], room: int) -> tuple[PeerInfo, ...]:
+    sizes = [_size(each) for each in peers]
+    most = max((len(each.encoded) for each in peers), default=0)
+    while sum(sizes) > room and most > 1:
+        most = (most + 1) // 2
+        peers = tuple(each._replace(encoded=each.encoded[:most]) for each in peers)
+        sizes = [_size(each) for each in peers]
+    while peers and sum(sizes) > room:
+        peers = peers[:-1]
+        del sizes[-1]
+    return peers
 
 
 _Peers: TypeAlias = Iterable[pb.Peer]
@@ -156,7 +186,7 @@ def decode(data: Buffer) -> Message:
         record = Record(
             message.record.key, message.record.value, _datetime(message.record.timeReceived)
         )
-        if record.key != message.key:
+        if message.key and record.key != message.key:  # rust's answers have no key
             raise ProtocolError("a DHT record for another key than the message's")
     return Message(
         type, message.key, record, _peers(message.closerPeers), _peers(message.providerPeers)

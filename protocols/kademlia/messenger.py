@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import trio
 
-from carrick.errors import MessageTooLarge, PeerTimeout, ProtocolError
+from carrick.errors import MessageTooLarge, PeerTimeout, ProtocolError, StreamReset
 from carrick.identity import PeerId
 from carrick.network import Stream, Swarm
 from carrick.protocols.kademlia.messages import MAX_MESSAGE, Message, PeerInfo, decode
@@ -85,8 +85,9 @@ class StreamMessenger:
             async with stream:
                 await stream.write_frame(message.encode())
                 await stream.send_eof()
-                # Nothing comes but the end, which shows that the peer has read it, or a reset.
-                with trio.move_on_after(_GRACE):
+                # Nothing comes but the end, which shows that the peer has read it. js may reset the
+                # stream instead, when it meets our end: that is no refusal.
+                with trio.move_on_after(_GRACE), suppress(StreamReset):
                     await stream.receive_some(1)
 
     async def _open(self, peer: PeerInfo) -> Stream:

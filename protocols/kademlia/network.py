@@ -179,7 +179,7 @@ class DhtNetwork:
 
     async def _send(self, stream: Stream, answer: Message) -> None:
         with trio.move_on_after(_STALLED) as reading:
-            await stream.write_frame(answer.encode())
+            await stream.write_frame(answer.fitting().encode())
         if reading.cancelled_caught:
             raise PeerTimeout("the peer does not read our answers", peer=stream.peer_id)
 

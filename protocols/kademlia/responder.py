@@ -112,8 +112,8 @@ class Responder:
         return Message(request.type, request.key, record, closer)
 
     def _put(self, request: Message, now: float) -> Message:
-        if request.record is None:
-            raise ProtocolError("a PUT_VALUE without a record")
+        if request.record is None or request.record.key != request.key:
+            raise ProtocolError("a PUT_VALUE without a record for its key")
         key, value = request.key, request.record.value
         self._validators.validate(key, value, now)
         present = self._records.get(key, now)

@@ -320,6 +320,7 @@ class Kademlia:
 
     async def _reconnect(self) -> int:
         """Connect to the bootstrap peers; those that serve offer themselves by identify."""
+        await self._host.ready.wait()  # else we have no addresses to tell, and identify may be off
         reached = 0
 
         async def one(target: Target) -> None:

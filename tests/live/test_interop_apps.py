@@ -102,6 +102,37 @@ async def test_perf(redis: tuple[str, int], tmp_path: Path) -> None:
         assert f"{name}:\n  iterations: {count}\n" in printed
 
 
+async def test_kad_dht(redis: tuple[str, int], tmp_path: Path) -> None:
+    env = {"REDIS_ADDR": "{}:{}".format(*redis), "TEST_KEY": "1234abcd"}
+    roles = [
+        app("kad_dht", tmp_path / role, **env, ROLE=role)
+        for role in ("bootstrap", "provider", "querier")
+    ]
+    *serving, querier = roles
+    try:
+        with trio.fail_after(40):
+            assert await querier.wait() == 0, "".join(each.stderr for each in roles)
+        assert querier.stdout == "status: pass\n"
+        for each in serving:
+            assert await each.stop(5) == 0, each.stderr
+    finally:
+        for each in roles:
+            each.kill()
+
+
+async def test_kad_dht_finds_nothing(redis: tuple[str, int], tmp_path: Path) -> None:
+    """The suite looks for these words, and for the exit code."""
+    env = {"REDIS_ADDR": "{}:{}".format(*redis), "TEST_KEY": "4321dcba", "TEST_TIMEOUT_SECS": "1"}
+    querier = app("kad_dht", tmp_path / "querier", **env, ROLE="querier")
+    try:
+        with trio.fail_after(30):
+            assert await querier.wait() == 1
+    finally:
+        querier.kill()
+    error, status = querier.stdout.splitlines()
+    assert error.startswith("error: ") and status == "status: fail"
+
+
 async def test_the_redis_client(redis: tuple[str, int]) -> None:
     async with Redis.connect(redis) as client:
         await client.push_only("k", "one")

@@ -13,7 +13,9 @@ from carrick.identity import PeerId
 from carrick.protocols.kademlia.keyspace import peer_key
 from carrick.protocols.kademlia.lookup import DisjointLookup, Lookup, PeerState
 from carrick.protocols.kademlia.messages import (
+    MAX_ADDRESS,
     MAX_ADDRESSES,
+    MAX_ANSWER,
     MAX_PEERS,
     Message,
     MessageType,
@@ -44,6 +46,45 @@ def test_garbage_raises_only_protocol_errors(data: bytes) -> None:
     assert len(message.closer) <= MAX_PEERS
     assert all(len(each.encoded) <= MAX_ADDRESSES for each in message.providers)
     assert all(isinstance(each.addresses, list) for each in message.closer)
+
+
+described = st.builds(
+    lambda peer, count, size: PeerInfo(peer, (bytes(size),) * count),
+    peers,
+    st.integers(0, 16),
+    st.integers(0, MAX_ADDRESS),
+)
+
+
+@given(
+    st.binary(max_size=300),
+    st.none() | st.integers(0, 2 * MAX_ANSWER).map(bytes),
+    st.lists(described, max_size=21).map(tuple),
+    st.lists(described, max_size=21).map(tuple),
+)
+def test_answers_are_made_to_fit(
+    key: bytes,
+    value: bytes | None,
+    closer: tuple[PeerInfo, ...],
+    providers: tuple[PeerInfo, ...],
+) -> None:
+    """Into what rust reads."""
+    record = None if value is None else Record(key, value)
+    message = Message(MessageType.GET_VALUE, key, record, closer, providers)
+    fitting = message.fitting()
+    assert (fitting.key, fitting.record) == (key, record)
+    alone = Message(MessageType.GET_VALUE, key, record).encode()
+    if len(alone) < MAX_ANSWER - 128:
+        assert len(fitting.encode()) <= MAX_ANSWER
+    for made, all in ((fitting.closer, closer), (fitting.providers, providers)):
+        # The first peers, with their first addresses; nobody loses all of them.
+        for one, other in zip(made, all, strict=False):
+            assert one.id == other.id
+            assert one.encoded == other.encoded[: len(one.encoded)]
+            assert bool(one.encoded) == bool(other.encoded)
+    room = MAX_ANSWER // 2 - len(alone) - 128
+    if len(message.encode()) < room:
+        assert len(fitting.closer) == len(closer)
 
 
 @given(

@@ -35,12 +35,15 @@ type order struct {
 	Peer    string `json:"peer"`
 	Size    int    `json:"size"`
 	Version int    `json:"version"`
+	Key     string `json:"key"`   // in hexadecimal digits
+	Value   string `json:"value"` // the same
 }
 
 // driven is a host that does what standard input asks for.
 type driven struct {
 	host.Host
 	autonat *autonatv2.AutoNAT
+	kad     *kad
 	punches bool
 }
 
@@ -88,7 +91,7 @@ func newDriven(o options) (*driven, error) {
 		return nil, err
 	}
 	parts := append(chosen, libp2p.EnableRelay())
-	second, punches := false, false
+	second, punches, table, client := false, false, false, false
 	for _, part := range strings.Split(o.with, ",") {
 		switch part {
 		case "", "relay": // every driven host is a client of relays
@@ -101,13 +104,26 @@ func newDriven(o options) (*driven, error) {
 			parts = append(parts, libp2p.EnableNATService())
 		case "autonat-v2":
 			second = true
+		case "dht":
+			table = true
+		case "dht-client":
+			table, client = true, true
 		default:
 			return nil, unsupported("drive with " + part)
 		}
 	}
 	h, err := openHost(address, parts...)
-	if err != nil || !second {
-		return &driven{Host: h, punches: punches}, err
+	if err != nil {
+		return nil, err
+	}
+	d := &driven{Host: h, punches: punches}
+	if table {
+		if d.kad, err = newKad(h, client); err != nil {
+			return nil, err
+		}
+	}
+	if !second {
+		return d, nil
 	}
 	// Not EnableAutoNATv2, which lets nobody say what is to be probed, nor when.
 	dialer, err := openHost("", chosen...)
@@ -118,7 +134,8 @@ func newDriven(o options) (*driven, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &driven{h, prober, punches}, prober.Start(h)
+	d.autonat = prober
+	return d, prober.Start(h)
 }
 
 func (d *driven) obey(ctx context.Context, o order) (any, error) {
@@ -154,7 +171,10 @@ func (d *driven) obey(ctx context.Context, o order) (any, error) {
 		}
 		return d.reachableV2(ctx, o.Address)
 	}
-	return nil, fmt.Errorf("no such command: %q", o.Command)
+	if d.kad == nil {
+		return nil, fmt.Errorf("no such command: %q", o.Command)
+	}
+	return d.kad.obey(ctx, o, id)
 }
 
 func (d *driven) connections(id peer.ID) []any {

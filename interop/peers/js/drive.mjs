@@ -1,5 +1,5 @@
-// A node that does what standard input asks for: relays and AutoNAT. A JSON object a line, each
-// answered with a line.
+// A node that does what standard input asks for: relays, AutoNAT and the DHT. A JSON object a line,
+// each answered with a line.
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { autoNAT } from '@libp2p/autonat'
@@ -8,6 +8,7 @@ import { circuitRelayServer, circuitRelayTransport } from '@libp2p/circuit-relay
 import { peerIdFromString } from '@libp2p/peer-id'
 import { multiaddr } from '@multiformats/multiaddr'
 import { ECHO } from './echo.mjs'
+import { kad, obey as obeyKad } from './kad.mjs'
 import { Unsupported, createNode, listenAddress } from './node.mjs'
 import { ByteStream } from './stream.mjs'
 
@@ -18,7 +19,9 @@ const PARTS = {
   relay: {}, // every driven node is a client of relays
   'relay-service': { relay: circuitRelayServer() },
   'autonat-v1': { autonatV1: autoNAT() },
-  'autonat-v2': { autonatV2: autoNATv2() }
+  'autonat-v2': { autonatV2: autoNATv2() },
+  dht: { dht: kad(false) },
+  'dht-client': { dht: kad(true) }
 }
 
 const isRelayed = (address) => address.getComponents().some((part) => part.name === 'p2p-circuit')
@@ -63,6 +66,7 @@ async function obey(node, order, signal) {
     case 'reachable':
       return reachable(node, order, signal)
     default:
+      if (node.services.dht !== undefined) return obeyKad(node.services.dht, order, peer, signal)
       throw new Error(`no such command: ${order.command}`)
   }
 }

@@ -1,5 +1,7 @@
-//! A node that does what standard input asks for: relays, AutoNAT, DCUtR. A JSON object a line,
-//! each answered with a line.
+//! A node that does what standard input asks for: relays, AutoNAT, DCUtR, the DHT. A JSON object a
+//! line, each answered with a line.
+
+mod dht;
 
 use std::{collections::HashMap, error::Error, time::Duration};
 
@@ -13,6 +15,7 @@ use libp2p::{
     },
     dcutr, identify,
     identity::Keypair,
+    kad::Mode,
     multiaddr::Protocol,
     ping, relay,
     swarm::{
@@ -47,6 +50,7 @@ struct Behaviour {
     autonat_v1: Toggle<v1::Behaviour>,
     autonat_client: Toggle<autonat::v2::client::Behaviour>,
     autonat_server: Toggle<autonat::v2::server::Behaviour>,
+    dht: Toggle<dht::Behaviour>,
 }
 
 type Event = SwarmEvent<BehaviourEvent>;
@@ -84,7 +88,8 @@ pub async fn run(stack: &Stack, host: &str, with: &str, timeout: Duration) -> Re
 
 impl Driven {
     fn open(stack: &Stack, with: &str) -> Result<Self, Failure> {
-        let known = ["relay", "relay-service", "dcutr", "autonat-v1", "autonat-v2"];
+        let known =
+            ["relay", "relay-service", "dcutr", "autonat-v1", "autonat-v2", "dht", "dht-client"];
         let parts: Vec<_> = with.split(',').filter(|part| !part.is_empty()).collect();
         if let Some(part) = parts.iter().find(|part| !known.contains(part)) {
             return Err(Unsupported(format!("drive with {part}")).into());
@@ -119,6 +124,11 @@ impl Driven {
                 })
                 .into(),
             autonat_server: has("autonat-v2").then(autonat::v2::server::Behaviour::default).into(),
+            dht: has("dht")
+                .then_some(Mode::Server)
+                .or(has("dht-client").then_some(Mode::Client))
+                .map(|mode| dht::behaviour(id, mode))
+                .into(),
         };
         let config =
             swarm::Config::with_tokio_executor().with_idle_connection_timeout(IDLE_TIMEOUT);
@@ -140,6 +150,7 @@ impl Driven {
             }
             _ => {}
         }
+        self.hear(&event);
         event
     }
 
@@ -174,7 +185,7 @@ impl Driven {
             "echo" => self.echo(text("peer")?.parse()?, order["size"].as_u64().unwrap_or(0)).await,
             "reachable" if order["version"] == 1 => self.reachable_v1(text("peer")?.parse()?).await,
             "reachable" => self.reachable_v2(text("address")?.parse()?).await,
-            other => Err(format!("no such command: {other}").into()),
+            _ => self.obey_dht(order).await,
         }
     }
 

@@ -1,0 +1,3 @@
+package main
+
+// `drive` is of the newest peer only, and so is its DHT.
