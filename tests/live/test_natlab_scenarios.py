@@ -63,8 +63,8 @@ async def test_what_a_node_cannot_do_it_says() -> None:
         assert any("/ip4/11.0.113.2/" in address for address in node.addresses)
         with pytest.raises(NodeError, match="not connected"):
             await node.do("ping", peer=node.id)
-        with pytest.raises(NodeError, match="runs no RelayClient"):
-            await node.do("reserve", relay=node.addresses)
+        with pytest.raises(NodeError, match="runs no NatDetector"):
+            await node.do("classify")
         assert (await node.do("status"))["peers"] == {}
 
 
