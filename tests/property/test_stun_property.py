@@ -56,12 +56,13 @@ def test_damage_is_refused_or_read_as_something(message: Message, data: st.DataO
 @given(MESSAGES, st.data())
 def test_a_fingerprint_finds_every_damaged_bit(message: Message, data: st.DataObject) -> None:
     damaged = bytearray(encode(message, fingerprint=True))
-    damaged[data.draw(st.integers(0, len(damaged) - 5))] ^= 1 << data.draw(st.integers(0, 7))
+    # Not the fingerprint's own 8 bytes: with another type it is an attribute that nobody knows.
+    damaged[data.draw(st.integers(0, len(damaged) - 9))] ^= 1 << data.draw(st.integers(0, 7))
     try:
         read = decode(damaged)
     except ProtocolError:
         return
-    # The damage made the last attribute another one.
+    # The damage made the fingerprint a part of another attribute.
     assert read != message
 
 
