@@ -303,8 +303,12 @@ class ByteStreamConnection:
             self.flush()  # an end of file that waits must not become a reset by what comes in
         lo = self._records.open_all(buffer, lo, hi, self._feed)
         self._tail = bytes(buffer[lo:hi]) if lo < hi else b""
-        self.flush()
-        self._arm_timer()
+        if self._muxer.has_output():
+            self.flush()
+        else:
+            self._wake()
+            if self._relieved is not None:
+                self._check_relief()
 
     async def _relief(self) -> None:
         """Wait until unread input or unsent output is below its bound again."""
@@ -385,7 +389,7 @@ class ByteStreamConnection:
         if self._pumping:
             return False
         if not self._taking_turn:
-            if trio.current_time() >= self._streak_until:
+            if self._streak_until < 0 or trio.current_time() >= self._streak_until:
                 return False
             self._joined += 1
             self._wake_pump()
