@@ -92,6 +92,7 @@ class ByteStreamConnection:
         self._relieved: trio.Event | None = None
         self._scope = trio.CancelScope()  # that of `run`, once it runs
         self._timer_scope: trio.CancelScope | None = None
+        self._armed = False  # the pump wakes at some time: none that comes up later is earlier
         self._closing = False
         self._lost: str | None = None  # why nothing can be sent any more
         self._closed_by: ConnectionClosed | None = None
@@ -348,7 +349,8 @@ class ByteStreamConnection:
             try:
                 output = self._output
                 if output.seal():
-                    self._arm_timer()
+                    if not self._armed:
+                        self._arm_timer()
                     if not output.send() or output.more:
                         self._pumping = True
                         self._wake_pump()
@@ -371,6 +373,7 @@ class ByteStreamConnection:
             self.flush()
             return
         self._taking_turn = True
+        self._streak_until = trio.current_time() + STREAK
         try:
             self.flush()
             await trio.lowlevel.cancel_shielded_checkpoint()
@@ -431,6 +434,7 @@ class ByteStreamConnection:
         while True:
             deadline = muxer.next_deadline()
             with trio.CancelScope() as self._timer_scope:
+                self._armed = deadline is not None
                 if deadline is not None:
                     self._timer_scope.deadline = deadline
                 while not self._pumping:
@@ -486,7 +490,8 @@ class ByteStreamConnection:
         scope = self._timer_scope
         if scope is not None:
             deadline = self._muxer.next_deadline()
-            if deadline is not None and deadline < scope.deadline:
+            if deadline is not None:
+                self._armed = True
                 scope.deadline = deadline
 
 

@@ -104,11 +104,12 @@ class ByteStream(trio.abc.HalfCloseableStream):
         self._sending = True
         try:
             await trio.lowlevel.checkpoint_if_cancelled()
-            self._check_sendable()
+            core = self._core
+            if self._closed or self._sent_eof or core.reset_code is not None:
+                self._check_sendable()
             size = len(data) if isinstance(data, bytes) else memoryview(data).nbytes
             self._share -= size
-            may_join = size <= JOIN and not eof
-            if may_join and self._core.window >= size and self._connection.joins():
+            if size <= JOIN and not eof and self._connection.joins() and core.window >= size:
                 await self._join(bytes(data))
             else:
                 await self._send(memoryview(data).cast("B"), eof)
@@ -136,14 +137,14 @@ class ByteStream(trio.abc.HalfCloseableStream):
                     await self._sleep_writing()
             else:
                 untouched = -1
-        if len(view) <= JOIN:
-            self._connection.begin_streak()
         core.write(view)
         if eof:
             self._sent_eof = True
             core.close_write()
         try:
             if len(view) >= BULK and self._share > 0:
+                if len(view) <= JOIN:
+                    self._connection.begin_streak()
                 self._connection.flush()
             else:
                 await self._connection.flush_in_turn()

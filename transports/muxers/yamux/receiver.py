@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from carrick.errors import MuxerError
 from carrick.transports.muxers.core import RESOURCE_LIMIT_EXCEEDED, Allowance
 from carrick.transports.muxers.yamux.frame import (
     ACK,
@@ -66,6 +67,9 @@ class Receiver:
 
     def feed(self, plain: bytes) -> None:
         muxer = self._muxer
+        if muxer._failed:
+            raise MuxerError(muxer._failed)
+        muxer._keepalive.heard = muxer._now
         streams = muxer._streams
         at = 0
         size = len(plain)

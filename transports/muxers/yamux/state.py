@@ -37,6 +37,7 @@ class Yamux(MuxerCore[YamuxStream]):
         "_sender",
         "_unacked",
         "_windows",
+        "feed",
         "has_output",
     )
 
@@ -54,6 +55,7 @@ class Yamux(MuxerCore[YamuxStream]):
         self._keepalive = Keepalive(config.ping_interval, config.ping_timeout, now)
         self._sender = Sender(self._keepalive, self._windows)
         self._receiver = Receiver(self, now)
+        self.feed = self._receiver.feed
         self.has_output = self._sender.has_output
 
     @property
@@ -176,12 +178,6 @@ class Yamux(MuxerCore[YamuxStream]):
             self.remote_close_code = code
 
     # --- input and output -------------------------------------------------------------------------
-
-    def feed(self, plain: bytes) -> None:
-        if self._failed:
-            raise MuxerError(self._failed)
-        self._keepalive.heard = self._now
-        self._receiver.feed(plain)
 
     def take(self, room: int) -> list[Buffer]:
         return self._sender.take(room, self._now)
