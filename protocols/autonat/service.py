@@ -120,7 +120,7 @@ class AutoNat:
             ObservedAddress,
             OwnAddressesChanged,
         )
-        with host.events.subscribe(*kinds) as events:
+        with host.events.subscribe(*kinds, where=self._concerns_us) as events:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._ask_all)
                 task_status.started()
@@ -136,13 +136,21 @@ class AutoNat:
     def _may_be_told(self, address: Multiaddr) -> bool:
         return self.addresses.get(address) is not Reachability.PRIVATE
 
+    def _concerns_us(self, event: Event) -> bool:
+        """Whether it can change whom we ask, or about what."""
+        match event:
+            case ConnectionOpened(connection):
+                return self._is_far(connection)
+            case ObservedAddress(_, address):
+                return self._for_dial_back(address) is not None
+        return True
+
     def _take_hint(self, connection: Connection) -> None:
-        """A stranger came to us: perhaps we are reachable after all."""
+        """Somebody from afar is there: if it came to us, perhaps we are reachable after all."""
         if (
             connection.direction is Direction.INBOUND
             and not connection.is_limited
             and self.reachability is Reachability.PRIVATE
-            and self._is_far(connection)
         ):
             now = trio.current_time()
             self._addresses.recheck(now)
@@ -205,9 +213,12 @@ class AutoNat:
         host = self._host
         listening = host.swarm.listen_addresses
         every = [*host.own_addresses.known(), *host.observed.candidates(listening, now)]
-        allow_private = self.options.allow_private
-        bare = [for_dial_back(each, host.id, allow_private=allow_private) for each in every]
+        bare = map(self._for_dial_back, every)
         return list(dict.fromkeys(each for each in bare if each is not None))
+
+    def _for_dial_back(self, address: Multiaddr) -> Multiaddr | None:
+        allow_private = self.options.allow_private
+        return for_dial_back(address, self._host.id, allow_private=allow_private)
 
     def _servers(self, protocol: str) -> dict[Hashable, Connection]:
         """Whom we may ask, one of each network, in random order."""
