@@ -18,7 +18,7 @@ TITLE = "Start"
 NOTE = (
     "*until it listens*: from starting the process to its line of JSON with its addresses. The "
     "imports are timed within a new interpreter, whose own start is not in them. *all that a host "
-    "takes*: with TCP, Noise, TLS, Yamux, identify and ping. All modules are compiled beforehand, as "
+    "takes*: with TCP, Noise, TLS, Yamux, identify and ping. Modules are compiled beforehand, as "
     "an installer leaves them."
 )
 
