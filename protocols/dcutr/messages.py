@@ -14,6 +14,7 @@ from carrick.addressing import Multiaddr, address_from_bytes
 from carrick.errors import InvalidAddress, MessageTooLarge, ProtocolError
 from carrick.host import Dependence, Nat, NatBehaviour, PortDelta
 from carrick.interfaces import Buffer
+from carrick.protocols.dcutr.ids import DCUTR
 from carrick.wire import GeneratedModule, parse_message
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ else:
     pb = GeneratedModule("carrick.protocols.dcutr.pb.dcutr_pb2")
 
 __all__ = ["DCUTR", "MAX_MESSAGE", "Connect", "Message", "Sync", "decode"]
-
-DCUTR = "/libp2p/dcutr"
 
 MAX_MESSAGE = 4096  # bytes; "SHOULD refuse" more
 MAX_RECEIVED = 64  # addresses in a message; more break the protocol (ATTACKS row 70)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from carrick.addressing import Multiaddr, address_from_bytes
 from carrick.errors import InvalidAddress, ProtocolError
 from carrick.interfaces import Buffer
+from carrick.protocols.autonat.ids import DIAL
 from carrick.wire import GeneratedModule, parse_message
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ __all__ = [
     "encode",
 ]
 
-DIAL = "/libp2p/autonat/1.0.0"
 
 MAX_MESSAGE = 4096  # bytes; go-libp2p p2p/host/autonat/svc.go
 MAX_ADDRESSES = 16  # of a request that are looked at; go's options.go

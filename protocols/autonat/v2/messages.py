@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from carrick.addressing import Multiaddr, address_from_bytes
 from carrick.errors import InvalidAddress, ProtocolError
 from carrick.interfaces import Buffer
+from carrick.protocols.autonat.ids import DIAL_BACK, DIAL_REQUEST
 from carrick.wire import GeneratedModule, parse_message
 
 if TYPE_CHECKING:
@@ -40,8 +41,6 @@ __all__ = [
     "encode_dial_back_response",
 ]
 
-DIAL_REQUEST = "/libp2p/autonat/2/dial-request"
-DIAL_BACK = "/libp2p/autonat/2/dial-back"
 
 MAX_MESSAGE = 8192  # bytes; go-libp2p p2p/protocol/autonatv2/autonat.go
 MAX_DIAL_BACK = 1024  # bytes; the same
