@@ -1,6 +1,6 @@
 """A kubo node that knows nobody but who it is told of.
 
-with kubo("127.0.0.1") as node:
+async with kubo("127.0.0.1") as node:
     print(node.id, node.addresses)
     await node.run("routing", "findprovs", cid)
 
@@ -15,9 +15,9 @@ import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,7 @@ from interop.peers.build import Skipped
 __all__ = ["Kubo", "Refused", "kubo"]
 
 TIMEOUT = 30.0  # s that a command may take
-STOP_TIMEOUT = 10.0  # s
-READY = "Daemon is ready"
+READY = b"Daemon is ready"
 
 
 class Refused(Exception):
@@ -50,8 +49,8 @@ class Kubo:
 
     program: Path
     home: Path
-    id: str
-    addresses: tuple[str, ...]
+    id: str = ""
+    addresses: tuple[str, ...] = ()
 
     async def run(self, *words: str, stdin: bytes = b"") -> str:
         """What `ipfs WORDS` prints.
@@ -78,10 +77,10 @@ class Kubo:
         return json.loads(await self.run(*words, "--enc=json", stdin=stdin))
 
 
-@contextmanager
-def kubo(
-    *ips: str, bootstrap: Sequence[str] = (), routing: str = "dhtserver", quic: bool = True
-) -> Iterator[Kubo]:
+@asynccontextmanager
+async def kubo(
+    *ips: str, bootstrap: Sequence[str] = (), routing: str = "dhtserver"
+) -> AsyncIterator[Kubo]:
     """A node that listens at these addresses, by TCP and QUIC, for the block.
 
     It is started by this thread, and so in its network namespace.
@@ -98,22 +97,18 @@ def kubo(
     if program is None:
         raise Skipped("not built: kubo (python -m interop.gotools.build kubo)")
     with tempfile.TemporaryDirectory(prefix="kubo-", ignore_cleanup_errors=True) as folder:
-        home = Path(folder)
-        _once(program, home, "init", "--empty-repo", "--profile=test")
-        _configure(home, ips, bootstrap, routing, quic)
-        with _daemon(program, home):
-            said = json.loads(_once(program, home, "id"))
-            yield Kubo(program, home, said["ID"], tuple(said["Addresses"]))
+        node = Kubo(program, Path(folder))
+        await node.run("init", "--empty-repo", "--profile=test")
+        _configure(node.home, ips, bootstrap, routing)
+        async with _daemon(node):
+            said = await node.ask("id")
+            yield replace(node, id=said["ID"], addresses=tuple(said["Addresses"]))
 
 
-def _configure(
-    home: Path, ips: Sequence[str], bootstrap: Sequence[str], routing: str, quic: bool
-) -> None:
+def _configure(home: Path, ips: Sequence[str], bootstrap: Sequence[str], routing: str) -> None:
     path = home / "config"
     config = json.loads(path.read_text())
-    listen = [f"/ip4/{ip}/tcp/0" for ip in ips]
-    if quic:
-        listen += [f"/ip4/{ip}/udp/0/quic-v1" for ip in ips]
+    listen = [f"/ip4/{ip}/{each}" for ip in ips for each in ("tcp/0", "udp/0/quic-v1")]
     off = {"Enabled": False}
     changes: dict[str, Any] = {
         "Addresses": {"Swarm": listen, "API": f"/unix{home}/api.sock", "Gateway": []},
@@ -147,35 +142,31 @@ def _configure(
     path.write_text(json.dumps(config))
 
 
-@contextmanager
-def _daemon(program: Path, home: Path) -> Iterator[None]:
-    with (home / "log").open("wb") as log:
+@asynccontextmanager
+async def _daemon(node: Kubo) -> AsyncIterator[None]:
+    with (node.home / "log").open("wb") as log:
         # Not by trio, which starts processes in threads that may be of another namespace.
         process = subprocess.Popen(
-            [program, "daemon"],
-            env=_environment(home),
+            [node.program, "daemon"],
+            env=_environment(node.home),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,
         )
     assert process.stdout is not None
+    said = b""
     try:
-        if not any(READY in line.decode() for line in process.stdout):
-            raise Refused((home / "log").read_text(errors="replace")[-2000:])
-        yield
+        async with trio.lowlevel.FdStream(os.dup(process.stdout.fileno())) as output:
+            with trio.move_on_after(TIMEOUT):
+                while READY not in said and (piece := await output.receive_some()):
+                    said += piece
+            if READY not in said:
+                raise Refused(f"not ready: {(node.home / 'log').read_text(errors='replace')}")
+            yield
     finally:
         process.kill()
+        process.wait()
         process.stdout.close()
-        process.wait(STOP_TIMEOUT)
-
-
-def _once(program: Path, home: Path, *words: str) -> str:
-    done = subprocess.run(
-        [program, *words], env=_environment(home), capture_output=True, timeout=TIMEOUT, text=True
-    )
-    if done.returncode:
-        raise Refused(done.stderr.strip())
-    return done.stdout
 
 
 def _environment(home: Path) -> dict[str, str]:
