@@ -284,9 +284,11 @@ class ByteStream(trio.abc.HalfCloseableStream):
                 if not self._sent_eof:
                     self._core.close_write()
                 self._core.close_read()
-            self._connection.flush_soon()
             self.wake()
-        await trio.lowlevel.checkpoint()
+        try:
+            await trio.lowlevel.checkpoint()  # what is sent meanwhile takes the end along
+        finally:
+            self._connection.flush_soon()
 
     def reset(self, code: int = 0) -> None:
         """End both directions at once, telling the peer `code`."""
