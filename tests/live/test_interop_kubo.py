@@ -39,6 +39,7 @@ from carrick.protocols.kademlia import (
 )
 from carrick.protocols.kademlia.keyspace import peer_key
 from carrick.protocols.ping import Ping
+from carrick.transports.security.pnet import encode_swarm_key
 from interop.gotools.build import find
 from interop.gotools.daemon import Kubo, Refused, kubo
 from interop.runner.network import own_namespace
@@ -382,6 +383,27 @@ async def test_ping_identify_and_swarm(world: World, transport: str) -> None:
         assert (event.info.agent_version or "").startswith("kubo/")
         assert {WAN.protocol, LAN.protocol, "/ipfs/bitswap/1.2.0"} <= set(event.info.protocols)
         assert await host.service(Ping).ping_once(peer_id(first)) < PATIENCE
+
+
+@pytest.mark.parametrize("place", ["lan"], indirect=True)
+async def test_a_private_network(place: str) -> None:
+    """Of those who have its key: as kubo reads the file, and as it ciphers."""
+    psk = os.urandom(32)
+    alike = HostBuilder().transports("tcp").listen(f"/ip4/{LOOPBACK}/tcp/0")
+    async with kubo(LOOPBACK, swarm_key=encode_swarm_key(psk)) as member:
+        where = parse_address(address(member))
+        service = Kademlia(KademliaOptions(mode=Mode.SERVER, bootstrap=[where]))
+        async with alike.private_network(psk).services(service).open() as host:
+            world = World(LAN, (member, member), ())
+            await knows(world, host, member)
+            await is_known(world, member, host)
+            await dht(host).provide(CONTENT)
+            assert str(host.id) in (await member.run("routing", "findprovs", CID)).split()
+            await member.run("ping", "--count=1", str(host.id))
+        for stranger in (alike, alike.private_network(bytes(32))):
+            async with stranger.open() as host:
+                with pytest.raises(CarrickError):
+                    await host.connect(where, timeout=2.0)
 
 
 # --- the command ----------------------------------------------------------------------------------
