@@ -13,7 +13,8 @@ import trio
 
 from carrick import __version__
 from carrick.addressing import Multiaddr, host_ip, split_peer
-from carrick.errors import CarrickError, IdentityError, PeerTimeout, ProtocolError
+from carrick.deadlines import deadline
+from carrick.errors import PEER_FAILURES, IdentityError, PeerTimeout, ProtocolError
 from carrick.host import Host, OwnAddressesChanged
 from carrick.identity import PeerId
 from carrick.network import Connection, ConnectionCode, Stream, StreamCode
@@ -39,9 +40,6 @@ ID = "/ipfs/id/1.0.0"
 ID_PUSH = "/ipfs/id/push/1.0.0"
 
 _log = logging.getLogger("carrick.identify")
-
-# What a peer, or the network between, can cause.
-_FAILURES = (CarrickError, trio.BrokenResourceError, trio.ClosedResourceError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +128,7 @@ class Identify:
     async def _step(self, connection: Connection) -> None:
         try:
             await self.identify(connection)
-        except _FAILURES as error:
+        except PEER_FAILURES as error:
             _log.debug("identify of %s failed: %s", connection, error or type(error))
             self._host.events.publish(IdentifyFailed(connection, error))
         except trio.Cancelled:
@@ -196,7 +194,7 @@ class Identify:
                 stream = await connection.open_stream(ID_PUSH)
                 await stream.send_last(self._messages_for(connection))
                 await stream.aclose()
-        except _FAILURES as error:
+        except PEER_FAILURES as error:
             _log.debug("push to %s failed: %s", connection, error or type(error))
 
     async def _take_push(self, stream: Stream) -> None:
@@ -255,7 +253,5 @@ def _deadline(timeout: float, connection: Connection) -> Iterator[None]:
     if trio.current_effective_deadline() <= trio.current_time() + timeout:
         yield  # that of all connection steps comes first
         return
-    with trio.move_on_after(timeout) as scope:
+    with deadline(timeout, "identify was not done", peer=connection.peer_id):
         yield
-    if scope.cancelled_caught:
-        raise PeerTimeout(f"identify was not done within {timeout:g} s", peer=connection.peer_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from carrick.protocols.nat.classify import nat_of
-from carrick.protocols.nat.evidence import Evidence, Findings, Sighting
+from carrick.protocols.nat.evidence import Binding, Evidence, Findings
 from carrick.protocols.nat.probing import TIMEOUT, probe
 from carrick.protocols.nat.servers import parse_server, resolve_servers
 from carrick.protocols.nat.service import Gateway, NatDetector, NatOptions
@@ -15,7 +15,7 @@ __all__ = [
     "Gateway",
     "NatDetector",
     "NatOptions",
-    "Sighting",
+    "Binding",
     "nat_of",
     "parse_server",
     "probe",
