@@ -261,7 +261,7 @@ class Identify:
             bare, named = split_peer(observed)
         except IdentityError:
             return None
-        return bare if bare and named in (None, self._host.id) else None
+        return bare if bare.to_bytes() and named in (None, self._host.id) else None
 
     def _state(self) -> tuple[frozenset[str], tuple[Multiaddr, ...]]:
         return frozenset(self._host.protocols), self._host.own_addresses.all()

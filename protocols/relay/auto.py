@@ -142,7 +142,8 @@ class AutoRelay:
             if not self._offer(relay, given=True):
                 raise ValueError(f"a relay's address must end with /p2p/<its id>: {relay}")
         for connection in host.connections:
-            self._consider(connection)
+            if self._may_relay(connection):
+                self._offer(connection.peer_id)
         kinds: tuple[type[Event], ...] = (
             ConnectionOpened,
             NatChanged,
@@ -150,7 +151,7 @@ class AutoRelay:
             ReachabilityChanged,
             ReservationLost,
         )
-        with host.events.subscribe(*kinds) as events:
+        with host.events.subscribe(*kinds, where=self._concerns_us) as events:
             async with trio.open_nursery() as self._nursery:
                 self._nursery.start_soon(self._keep)
                 task_status.started()
@@ -159,10 +160,16 @@ class AutoRelay:
 
     # --- what is known ----------------------------------------------------------------------------
 
+    def _concerns_us(self, event: Event) -> bool:
+        match event:
+            case ConnectionOpened(connection) | PeerUpdated(connection):
+                return self._may_relay(connection)
+        return True
+
     def _note(self, event: Event) -> None:
         match event:
             case ConnectionOpened(connection) | PeerUpdated(connection):
-                if not self._consider(connection):
+                if not self._offer(connection.peer_id):
                     return
             case ReachabilityChanged(reachability):
                 if reachability is Reachability.UNKNOWN:
@@ -170,14 +177,11 @@ class AutoRelay:
                 self._reachability = reachability
         self._wake.set()
 
-    def _consider(self, connection: Connection) -> bool:
+    def _may_relay(self, connection: Connection) -> bool:
         """Whether the peer of a connection may be asked to relay."""
-        peer = connection.peer_id
         if connection.is_relayed or not self._is_far(reach(connection.remote_address)):
             return False
-        if HOP not in (self._host.peerstore.protocols(peer) or ()):
-            return False
-        return self._offer(peer)
+        return HOP in (self._host.peerstore.protocols(connection.peer_id) or ())
 
     def _offer(self, relay: Target, *, given: bool = False) -> bool:
         peer, hints = resolve_target(relay)
