@@ -58,7 +58,7 @@ def test_against_noiseprotocol(peers_role: Role) -> None:
     payload = NoiseHandshakePayload.FromString(peer.run(ours, peers_role))
     assert payload.identity_key == ALICE.public_key.to_protobuf()
     ALICE.public_key.verify(
-        b"noise-libp2p-static-key:" + ours._xx._static.public,
+        b"noise-libp2p-static-key:" + ours._xx._protocol.keypairs["s"].public_bytes,
         payload.identity_sig,
     )
     assert list(payload.extensions.stream_muxers) == [YAMUX, MPLEX]

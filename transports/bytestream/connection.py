@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 import trio
 
 from carrick.errors import CarrickError, ConnectionClosed, MuxerError, ProtocolError
-from carrick.interfaces import Buffer, ByteSocket, Muxer, Role, Session
-from carrick.transports.bytestream.buffers import HEAD_ROOM, RECORDS_PER_BATCH, shared_buffers
+from carrick.interfaces import ByteSocket, Muxer, Role, Session
+from carrick.transports.bytestream.buffers import HEAD_ROOM, shared_buffers
+from carrick.transports.bytestream.output import Output
 from carrick.transports.bytestream.stream import ByteStream
 from carrick.transports.multistream import Dialer
 
@@ -74,15 +75,11 @@ class ByteStreamConnection:
         self._records = session.records
         self._muxer = muxer
         self._feed: Callable[[bytes], None] = muxer.feed
-        self._unsent = unsent
-        self._prelude: bytes = b""
         self._early = plain
         self._tail = sealed
         self._acceptors = trio.lowlevel.ParkingLot()
         self._buffers = shared_buffers()
-        self._output: bytearray | None = None  # sealed and not sent: [_sent_to:_sealed_to]
-        self._sent_to = 0
-        self._sealed_to = 0
+        self._output = Output(socket, session.records, muxer, self._buffers, unsent)
         self._pumping = False  # the socket is full: only the pump sends
         self._pump_task: trio.lowlevel.Task | None = None  # the pump while it sleeps
         self._taking_turn = False  # somebody has flushed in this tick, and will in the next
@@ -95,11 +92,10 @@ class ByteStreamConnection:
         self._closed_by: ConnectionClosed | None = None
         self.on_end: Callable[[ConnectionClosed], None] | None = None
         self.bytes_received = 0  # sealed, since the upgrade
-        self.bytes_sent = 0
 
     def negotiate_lazily(self, negotiation: Dialer) -> None:
         """Propose the muxer, do not wait for the answer, and check it when it comes."""
-        self._prelude = negotiation.take_output()
+        self._output.prelude = negotiation.take_output()
 
         def feed(plain: bytes) -> None:
             if negotiation.selected is not None:  # later records of the same piece
@@ -127,6 +123,11 @@ class ByteStreamConnection:
     @property
     def closed(self) -> bool:
         return self._closed_by is not None
+
+    @property
+    def bytes_sent(self) -> int:
+        """Sealed, since the upgrade."""
+        return self._output.bytes_sent
 
     @property
     def stream_count(self) -> int:
@@ -195,7 +196,7 @@ class ByteStreamConnection:
         try:
             self._muxer.close(code)
             self.flush()
-            if self._has_output():
+            if not self._lost and self._output.waits():
                 self._drained = trio.Event()
                 with trio.move_on_after(CLOSE_TIMEOUT):
                     await self._drained.wait()
@@ -218,8 +219,8 @@ class ByteStreamConnection:
         self._muxer.close(code)
         if not self._pumping:
             try:
-                if self._seal():
-                    self._send()
+                if self._output.seal():
+                    self._output.send()
             except (CarrickError, OSError) as failure:
                 logger.debug("no GoAway to %s: %s", self.peer_id, failure)
         self._end(str(error), code=code)
@@ -242,8 +243,7 @@ class ByteStreamConnection:
             if self._drained is not None:
                 self._drained.set()
             self._socket.close()
-            if self._output is not None:
-                self._release_output()
+            self._output.discard()
             self._scope.cancel()
             if self.on_end is not None:
                 self.on_end(self._closed_by)
@@ -333,8 +333,8 @@ class ByteStreamConnection:
         """Seal and send one batch of what the muxer has, without waiting; wake who it concerns."""
         if not (self._pumping or self._lost or self._closed_by is not None):
             try:
-                if self._seal():
-                    sent = self._send()
+                if self._output.seal():
+                    sent = self._output.send()
                     self._arm_timer()
                     if not sent or self._muxer.has_output():
                         self._pumping = True
@@ -391,60 +391,9 @@ class ByteStreamConnection:
         """Nothing can be sent any more. What the peer sent before is still read, for a moment."""
         self._lost = f"the connection was lost: {error}"
         self._scope.deadline = trio.current_time() + CLOSE_TIMEOUT
-        if self._output is not None:
-            self._release_output()
+        self._output.discard()
         if self._drained is not None:
             self._drained.set()
-
-    def _has_output(self) -> bool:
-        if self._lost:
-            return False
-        waits = self._output is not None or self._muxer.has_output()
-        return waits or bool(self._unsent or self._prelude)
-
-    def _seal(self) -> bool:
-        """Seal up to one batch of records. Only called when everything sealed before is sent."""
-        muxer, records = self._muxer, self._records
-        if not (self._unsent or self._prelude or muxer.has_output()):
-            return False
-        output = self._buffers.borrow_output()
-        at = 0
-        if self._unsent:
-            at = len(self._unsent)
-            output[:at] = self._unsent
-            self._unsent = b""
-        if self._prelude:
-            at = records.seal(output, at, (self._prelude,))
-            self._prelude = b""
-        room = records.max_plain
-        for _ in range(RECORDS_PER_BATCH - 1 if at else RECORDS_PER_BATCH):
-            pieces: list[Buffer] = muxer.take(room)
-            if not pieces:
-                break
-            at = records.seal(output, at, pieces)
-            if not muxer.has_output():
-                break
-        self._output, self._sent_to, self._sealed_to = output, 0, at
-        return True
-
-    def _send(self) -> bool:
-        """Send what is sealed; True once all of it is gone."""
-        output = self._output
-        assert output is not None
-        view = memoryview(output)
-        while self._sent_to < self._sealed_to:
-            sent = self._socket.send(view[self._sent_to : self._sealed_to])
-            if sent is None:
-                return False
-            self._sent_to += sent
-            self.bytes_sent += sent
-        self._release_output()
-        return True
-
-    def _release_output(self) -> None:
-        assert self._output is not None
-        self._buffers.return_output(self._output)
-        self._output = None
 
     async def _pump(self) -> None:
         """Send what `flush` could not and what nobody flushed, and run the muxer's timers."""
@@ -455,7 +404,7 @@ class ByteStreamConnection:
                 if deadline is not None:
                     self._timer_scope.deadline = deadline
                 while not self._pumping:
-                    if self._has_output():
+                    if not self._lost and self._output.waits():
                         await trio.lowlevel.checkpoint()  # the next bytes may take it along
                         self.flush()
                     else:
@@ -473,10 +422,9 @@ class ByteStreamConnection:
 
     async def _pump_out(self) -> None:
         """Send until nothing is left, then hand sending back to `flush`."""
-        while True:
-            if self._output is None and not self._seal():
-                break
-            while not self._send():
+        output = self._output
+        while output.seal():
+            while not output.send():
                 with trio.move_on_after(STALL_TIMEOUT) as writing:
                     await self._socket.wait_writable()
                 if writing.cancelled_caught:

@@ -48,7 +48,6 @@ DATA_TIMEOUT = 10.0  # s for all dial data; ATTACKS row 69
 DIAL_TIMEOUT = 10.0  # s; go, dialBackDialTimeout
 DIAL_BACK_TIMEOUT = 5.0  # s; go, dialBackStreamTimeout
 MAX_WAIT = 3.0  # s of random delay before a foreign IP is dialled; go's server.go
-STREAMS_PER_PEER = 2  # at once; go's options.go
 
 _log = logging.getLogger("carrick.autonat")
 
@@ -62,12 +61,8 @@ class Server:
         self._options = options
         self._rates = Rates(options.rates)
 
-    def start(self) -> None:
-        self._host.swarm.handle(
-            DIAL_REQUEST, self._serve, service="autonat", streams_per_peer=STREAMS_PER_PEER
-        )
-
-    async def _serve(self, stream: Stream) -> None:
+    async def serve(self, stream: Stream) -> None:
+        """Serve one stream of `DIAL_REQUEST`."""
         try:
             with trio.fail_after(REQUEST_TIMEOUT):
                 dial = await self._decide(stream)

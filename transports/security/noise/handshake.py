@@ -16,8 +16,8 @@ from carrick.transports.security.noise.payload import (
     open_payload,
     with_extensions,
 )
-from carrick.transports.security.noise.records import LENGTH_BYTES, NoiseRecords
-from carrick.transports.security.noise.xx import KEY_BYTES, TAG_BYTES, XX, StaticKey
+from carrick.transports.security.noise.records import LENGTH_BYTES, TAG_BYTES, NoiseRecords
+from carrick.transports.security.noise.xx import KEY_BYTES, XX, StaticKey
 
 _SEALED_KEY = KEY_BYTES + TAG_BYTES
 _LENGTHS = {  # of each message: shortest and longest

@@ -7,19 +7,22 @@ ciphertext and tag. Source: libp2p/specs, noise/README.md, "Wire Format".
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from struct import Struct
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from carrick.errors import ProtocolError
 from carrick.interfaces import Buffer
-from carrick.transports.security.noise.xx import TAG_BYTES, pack_nonce
 
 LENGTH_BYTES = 2
+TAG_BYTES = 16
 MAX_MESSAGE = 65535  # Noise framework rev 34, section 3
 MAX_PLAIN = MAX_MESSAGE - TAG_BYTES
 NONCE_END = 2**64 - 1  # reserved: no message may use it (Noise framework, section 5.1)
 MAX_EMPTY_RUN = 32  # OpenSSL's MAX_EMPTY_RECORDS
+
+_pack_nonce = Struct("<4xQ").pack  # Noise framework, section 12.3: ChaChaPoly
 
 
 class NoiseRecords:
@@ -66,7 +69,7 @@ class NoiseRecords:
             if counter == NONCE_END:
                 raise ProtocolError("noise: the peer's nonces are used up")
             try:
-                plain = self._decrypt(pack_nonce(counter), buffer[start:end], None)
+                plain = self._decrypt(_pack_nonce(counter), buffer[start:end], None)
             except InvalidTag:
                 raise ProtocolError(f"noise record {counter} does not authenticate") from None
             self._opened = counter + 1
@@ -97,7 +100,7 @@ class NoiseRecords:
         self._sealed = counter + 1
         out[at] = size >> 8
         out[at + 1] = size & 0xFF
-        self._encrypt_into(pack_nonce(counter), plain, None, memoryview(out)[start:end])
+        self._encrypt_into(_pack_nonce(counter), plain, None, memoryview(out)[start:end])
         return end
 
     def closing(self) -> bytes:
