@@ -35,7 +35,7 @@ def victim() -> tuple[Yamux, MuxerStream]:
     core.feed(data(1, b"x", SYN))
     stream = core.accept()
     assert stream is not None
-    core.tick(1.0)
+    core._keepalive.overdue = True
     output(core)  # the first ping, and the ACK that waited for it
     return core, stream
 
