@@ -112,7 +112,7 @@ class Sender:
             self._acks.remove(stream)
 
     def clear(self) -> None:
-        self._keepalive.due = False
+        self._keepalive.drop()
         self._goaway = None
         for stream in self._ready:
             stream._in_ready = False
@@ -137,7 +137,7 @@ class Sender:
             or self._resets
             or self._pongs
             or self._goaway
-            or self._keepalive.due
+            or self._keepalive.overdue
             or len(self._acks) >= MAX_WAITING_ACKS
         )
 
