@@ -308,8 +308,6 @@ class ByteStreamConnection:
             self.flush()
         else:
             self._wake()
-            if self._relieved is not None:
-                self._check_relief()
 
     async def _relief(self) -> None:
         """Wait until unread input or unsent output is below its bound again."""
@@ -330,16 +328,18 @@ class ByteStreamConnection:
             self._check_relief()
 
     def _check_relief(self) -> None:
-        if self._relieved is not None and not self._muxer.overloaded:
+        if self._relieved is not None and not self._muxer.overloaded:  # the reader waits for it
             self._relieved.set()
 
     def _wake(self) -> None:
-        """Wake whom the muxer's changes concern."""
+        """Wake whom the muxer's changes concern, the reader among them."""
         for core in self._muxer.touched():
             if core.owner is not None:
                 core.owner.wake()
             elif self._acceptors:
                 self._acceptors.unpark()
+        if self._relieved is not None:
+            self._check_relief()
 
     # --- sending ----------------------------------------------------------------------------------
 
@@ -359,8 +359,6 @@ class ByteStreamConnection:
             except ProtocolError as error:
                 self._end(f"the connection was lost: {error}")
         self._wake()
-        if self._relieved is not None:
-            self._check_relief()
 
     async def flush_in_turn(self) -> None:
         """Flush, with the scheduling point that a send owes trio.
@@ -480,7 +478,6 @@ class ByteStreamConnection:
                 # A peer that reads a byte now and then does not keep the timers from running.
                 self._muxer.tick(trio.current_time())
             self._wake()
-            self._check_relief()
             await trio.lowlevel.checkpoint()
         self._pumping = False
         if self._drained is not None:
