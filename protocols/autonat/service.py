@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from carrick.addressing import Multiaddr
-from carrick.errors import ProtocolError
+from carrick.errors import PEER_FAILURES, ProtocolError
 from carrick.host import Host, OwnAddressesChanged, Reachability, ReachabilityChanged
 from carrick.interfaces import Direction
 from carrick.network import Connection, StreamHandler
@@ -20,7 +20,7 @@ from carrick.protocols.autonat.addresses import can_be_probed, for_dial_back, vo
 from carrick.protocols.autonat.ids import DIAL, DIAL_BACK, DIAL_REQUEST
 from carrick.protocols.autonat.options import AutoNatOptions
 from carrick.protocols.autonat.state import Asking, Tracker, Verdict, overall
-from carrick.protocols.autonat.stranger import FAILURES, Stranger
+from carrick.protocols.autonat.stranger import Stranger
 from carrick.protocols.identify import ObservedAddress
 from carrick.sockets import current_sockets
 
@@ -120,7 +120,7 @@ class AutoNat:
             ObservedAddress,
             OwnAddressesChanged,
         )
-        with host.events.subscribe(*kinds) as events:
+        with host.events.subscribe(*kinds, where=self._concerns_us) as events:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._ask_all)
                 task_status.started()
@@ -170,13 +170,21 @@ class AutoNat:
     def _may_be_told(self, address: Multiaddr) -> bool:
         return self.addresses.get(address) is not Reachability.PRIVATE
 
+    def _concerns_us(self, event: Event) -> bool:
+        """Whether it can change whom we ask, or about what."""
+        match event:
+            case ConnectionOpened(connection):
+                return self._is_far(connection)
+            case ObservedAddress(_, address):
+                return self._for_dial_back(address) is not None
+        return True
+
     def _take_hint(self, connection: Connection) -> None:
-        """A stranger came to us: perhaps we are reachable after all."""
+        """Somebody from afar is there: if it came to us, perhaps we are reachable after all."""
         if (
             connection.direction is Direction.INBOUND
             and not connection.is_limited
             and self.reachability is Reachability.PRIVATE
-            and self._is_far(connection)
         ):
             now = trio.current_time()
             self._addresses.recheck(now)
@@ -217,7 +225,7 @@ class AutoNat:
         except ProbeRejected as error:
             refused = error.status is ResponseStatus.DIAL_REFUSED
             tracker.failed(server, trio.current_time(), refused=refused)
-        except (*FAILURES, ProtocolError) as error:
+        except (*PEER_FAILURES, ProtocolError) as error:
             _log.debug("%s: %s", connection, error or type(error))
             tracker.failed(server, trio.current_time())
         else:
@@ -227,7 +235,7 @@ class AutoNat:
     async def _ask_v1(self, connection: Connection, server: Hashable) -> None:
         try:
             reachable = await self._v1.ask(connection, self._candidates(trio.current_time()))
-        except FAILURES as error:
+        except PEER_FAILURES as error:
             _log.debug("%s: %s", connection, error or type(error))
             reachable = None
         if reachable is None:
@@ -242,9 +250,12 @@ class AutoNat:
         host = self._host
         listening = host.swarm.listen_addresses
         every = [*host.own_addresses.known(), *host.observed.candidates(listening, now)]
-        allow_private = self.options.allow_private
-        bare = [for_dial_back(each, host.id, allow_private=allow_private) for each in every]
+        bare = map(self._for_dial_back, every)
         return list(dict.fromkeys(each for each in bare if each is not None))
+
+    def _for_dial_back(self, address: Multiaddr) -> Multiaddr | None:
+        allow_private = self.options.allow_private
+        return for_dial_back(address, self._host.id, allow_private=allow_private)
 
     def _servers(self, protocol: str) -> dict[Hashable, Connection]:
         """Whom we may ask, one of each network, in random order."""

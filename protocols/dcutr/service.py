@@ -62,13 +62,12 @@ class Dcutr:
         if (relay := host.strategies.get("relay")) is not None:
             host.add_strategy(RelayAsAgreed(relay, self))
         try:
-            with host.events.subscribe(ConnectionOpened) as opened:
+            with host.events.subscribe(ConnectionOpened, where=_is_relayed) as opened:
                 async with trio.open_nursery() as self._nursery:
                     host.handle(DCUTR, self._serve, allow_limited=True)
                     task_status.started()
                     async for event in opened:
-                        if event.connection.is_relayed:
-                            self.upgrade(event.connection)
+                        self.upgrade(event.connection)
         finally:
             self._nursery = None
 
@@ -263,6 +262,10 @@ class Dcutr:
         """Everything is welcome."""
         self._barred.pop(peer, None)
         self._host.own_addresses.reticent.discard(peer)
+
+
+def _is_relayed(opened: ConnectionOpened) -> bool:
+    return opened.connection.is_relayed
 
 
 def _how(upgrade: Upgrade, connection: Connection) -> str:

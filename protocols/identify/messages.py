@@ -195,6 +195,8 @@ def _public_key(data: bytes) -> PublicKey:
 def _printable(text: bytes) -> str:
     """A stranger's text, safe to show on a terminal, and not longer than it was."""
     decoded = text.decode(errors="replace")
+    if decoded.isprintable() and "\ufffd" not in decoded:
+        return decoded
     return "".join(c if c.isprintable() and c != "\ufffd" else "?" for c in decoded)
 
 
