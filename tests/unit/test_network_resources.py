@@ -98,10 +98,10 @@ def test_protected_peers_have_a_reserve() -> None:
     resources = manager(connections=16, connections_inbound=12)
     for number in range(12):
         connected(resources, PEERS[number])
-    stranger = resources.open_connection(IN, spare=True)
+    stranger = resources.open_connection(IN, spare=lambda: True)
     with stranger, refused("connections_inbound"):
         stranger.authenticated(PEERS[20])
-    friend = resources.open_connection(IN, spare=True)
+    friend = resources.open_connection(IN, spare=lambda: True)
     friend.authenticated(PEERS[21], protected=True)
     friend.release()
     assert resources.stat()["system"]["connections_inbound"] == 12
