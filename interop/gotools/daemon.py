@@ -79,7 +79,10 @@ class Kubo:
 
 @asynccontextmanager
 async def kubo(
-    *ips: str, bootstrap: Sequence[str] = (), routing: str = "dhtserver"
+    *ips: str,
+    bootstrap: Sequence[str] = (),
+    routing: str = "dhtserver",
+    swarm_key: bytes | None = None,
 ) -> AsyncIterator[Kubo]:
     """A node that listens at these addresses, by TCP and QUIC, for the block.
 
@@ -88,6 +91,7 @@ async def kubo(
     Args:
         bootstrap: addresses of peers, with their ids.
         routing: `dhtserver` or `dhtclient`.
+        swarm_key: the file of a private network, which has no QUIC.
 
     Raises:
         Skipped: it has not been built.
@@ -99,19 +103,23 @@ async def kubo(
     with tempfile.TemporaryDirectory(prefix="kubo-", ignore_cleanup_errors=True) as folder:
         node = Kubo(program, Path(folder))
         await node.run("init", "--empty-repo", "--profile=test")
-        _configure(node.home, ips, bootstrap, routing)
+        if swarm_key is not None:
+            (node.home / "swarm.key").write_bytes(swarm_key)
+        transports = ("tcp/0",) if swarm_key is not None else ("tcp/0", "udp/0/quic-v1")
+        listen = [f"/ip4/{ip}/{each}" for ip in ips for each in transports]
+        _configure(node.home, listen, bootstrap, routing)
         async with _daemon(node):
             said = await node.ask("id")
             yield replace(node, id=said["ID"], addresses=tuple(said["Addresses"]))
 
 
-def _configure(home: Path, ips: Sequence[str], bootstrap: Sequence[str], routing: str) -> None:
+def _configure(home: Path, listen: Sequence[str], bootstrap: Sequence[str], routing: str) -> None:
     path = home / "config"
     config = json.loads(path.read_text())
-    listen = [f"/ip4/{ip}/{each}" for ip in ips for each in ("tcp/0", "udp/0/quic-v1")]
+    udp = any("/udp/" in each for each in listen)
     off = {"Enabled": False}
     changes: dict[str, Any] = {
-        "Addresses": {"Swarm": listen, "API": f"/unix{home}/api.sock", "Gateway": []},
+        "Addresses": {"Swarm": list(listen), "API": f"/unix{home}/api.sock", "Gateway": []},
         "AutoConf": off,
         "AutoNAT": {"ServiceMode": "disabled"},
         "AutoTLS": {**off, "AutoWSS": False},
@@ -131,6 +139,7 @@ def _configure(home: Path, ips: Sequence[str], bootstrap: Sequence[str], routing
             "EnableHolePunching": False,
             "RelayClient": off,
             "RelayService": off,
+            "Transports": {"Network": {"QUIC": udp, "WebTransport": udp, "WebRTCDirect": udp}},
         },
         "Version": {"SwarmCheckEnabled": False},
     }

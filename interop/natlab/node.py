@@ -22,7 +22,7 @@ import trio
 
 from carrick import Connection, Host, HostBuilder, PeerId, Stream
 from carrick.addressing import Multiaddr, Reach, parse_address, reach, split_peer
-from carrick.errors import CarrickError
+from carrick.errors import PEER_FAILURES, CarrickError
 from carrick.host import (
     STRATEGIES,
     ConnectTrace,
@@ -181,7 +181,7 @@ class Node:
         """Raises ``NodeError``."""
         try:
             return await self.commands[what](**arguments)
-        except (CarrickError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
+        except PEER_FAILURES as error:
             raise NodeError(type(error).__name__, str(error)) from error
 
     async def status(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from carrick.addressing import Multiaddr
-from carrick.errors import ProtocolError
+from carrick.errors import PEER_FAILURES, ProtocolError
 from carrick.host import Host, OwnAddressesChanged, Reachability, ReachabilityChanged
 from carrick.interfaces import Direction
 from carrick.network import Connection, StreamHandler
@@ -20,7 +20,7 @@ from carrick.protocols.autonat.addresses import can_be_probed, for_dial_back, vo
 from carrick.protocols.autonat.ids import DIAL, DIAL_BACK, DIAL_REQUEST
 from carrick.protocols.autonat.options import AutoNatOptions
 from carrick.protocols.autonat.state import Asking, Tracker, Verdict, overall
-from carrick.protocols.autonat.stranger import FAILURES, Stranger
+from carrick.protocols.autonat.stranger import Stranger
 from carrick.protocols.identify import ObservedAddress
 from carrick.sockets import current_sockets
 
@@ -225,7 +225,7 @@ class AutoNat:
         except ProbeRejected as error:
             refused = error.status is ResponseStatus.DIAL_REFUSED
             tracker.failed(server, trio.current_time(), refused=refused)
-        except (*FAILURES, ProtocolError) as error:
+        except (*PEER_FAILURES, ProtocolError) as error:
             _log.debug("%s: %s", connection, error or type(error))
             tracker.failed(server, trio.current_time())
         else:
@@ -235,7 +235,7 @@ class AutoNat:
     async def _ask_v1(self, connection: Connection, server: Hashable) -> None:
         try:
             reachable = await self._v1.ask(connection, self._candidates(trio.current_time()))
-        except FAILURES as error:
+        except PEER_FAILURES as error:
             _log.debug("%s: %s", connection, error or type(error))
             reachable = None
         if reachable is None:

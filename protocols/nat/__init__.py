@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from carrick.protocols.nat.classify import nat_of
-from carrick.protocols.nat.evidence import Evidence, Findings, Sighting
+from carrick.protocols.nat.evidence import Binding, Evidence, Findings
 from carrick.protocols.nat.servers import parse_server, resolve_servers
 from carrick.protocols.nat.service import Gateway, NatDetector, NatOptions
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "TIMEOUT",
+    "Binding",
     "Evidence",
     "Findings",
     "Gateway",
     "NatDetector",
     "NatOptions",
-    "Sighting",
     "nat_of",
     "parse_server",
     "probe",

@@ -179,9 +179,9 @@ class NatDetector:
         """Where the packets of a punch will come from, if the NAT counts or keeps ports."""
         from carrick.protocols.nat.probing import quick_ports
 
-        nat, sightings = self._host.nat, self._findings.udp.sightings
-        sightings = sightings or self._findings.tcp.sightings
-        servers = _apart([each.remote for each in sightings])
+        nat, bindings = self._host.nat, self._findings.udp.bindings
+        bindings = bindings or self._findings.tcp.bindings
+        servers = _apart([each.remote for each in bindings])
         found: dict[str, list[Multiaddr]] = {"udp": [], "tcp": []}
 
         async def foretell(protocol: str, step: int) -> None:

@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, TypeAlias
 import trio
 
 from carrick.addressing import Reach, reach, with_peer
-from carrick.errors import CarrickError, NoAddresses, ProtocolError, ProtocolNotSupported
+from carrick.errors import (
+    PEER_FAILURES,
+    NoAddresses,
+    ProtocolError,
+    ProtocolNotSupported,
+)
 from carrick.host import Dependence, Host, NatChanged, Reachability, ReachabilityChanged
 from carrick.host.host import Target, resolve_target
 from carrick.identity import PeerId
@@ -41,7 +46,6 @@ _log = logging.getLogger("carrick.relay")
 RelaySource: TypeAlias = "Callable[[int], Awaitable[Iterable[Target]]]"
 """Finds relays, about so many; ids, or addresses with ids."""
 
-_FAILURES = (CarrickError, trio.BrokenResourceError, trio.ClosedResourceError)
 _BUSY = (ReservationRefused, RelayResourcesExceeded, CircuitFailed)
 _UNSUITABLE = (RelayRefused, ProtocolError, ProtocolNotSupported, NoAddresses)
 _SEARCH_PATIENCE = 60.0  # s for a source to answer
@@ -275,7 +279,7 @@ class AutoRelay:
             else:
                 self._client.release(relay)
                 failure = Failure.UNSUITABLE
-        except _FAILURES as error:
+        except PEER_FAILURES as error:
             _log.debug("no slot on %s: %s", relay, error)
             failure = _kind(error)
         finally:
@@ -298,7 +302,7 @@ class AutoRelay:
                     self._offer(relay)
 
         def failed(error: Exception) -> None:
-            expected = isinstance(error, _FAILURES)
+            expected = isinstance(error, PEER_FAILURES)
             level = logging.DEBUG if expected else logging.ERROR
             _log.log(level, "no relays found: %s", error, exc_info=None if expected else error)
 

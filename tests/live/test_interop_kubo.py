@@ -6,6 +6,7 @@ root on loopback, and in the local network's DHT alone.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -13,7 +14,7 @@ import sys
 import time
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +25,7 @@ import trio
 from carrick import Host, HostBuilder, PeerId, PrivateKey
 from carrick.addressing import Cid, parse_address
 from carrick.errors import CarrickError
+from carrick.identity import KeyType
 from carrick.protocols.identify import PeerIdentified
 from carrick.protocols.kademlia import (
     LAN,
@@ -35,7 +37,9 @@ from carrick.protocols.kademlia import (
     NetworkSettings,
     ipns_key,
 )
+from carrick.protocols.kademlia.keyspace import peer_key
 from carrick.protocols.ping import Ping
+from carrick.transports.security.pnet import encode_swarm_key
 from interop.gotools.build import find
 from interop.gotools.daemon import Kubo, Refused, kubo
 from interop.runner.network import own_namespace
@@ -46,7 +50,7 @@ CONTENT = Cid.parse(CID).multihash
 LOOPBACK = "127.0.0.1"
 # Public ones; each in a network of its own, as the table has few of one.
 THEIRS = ("11.1.0.1", "11.2.0.1")
-OURS = ("11.11.0.1", "11.12.0.1", "11.13.0.1", "11.14.0.1")
+OURS = ("11.11.0.1", "11.12.0.1", "11.13.0.1", "11.14.0.1", "11.15.0.1")
 PATIENCE = 30.0  # s
 
 T = TypeVar("T")
@@ -103,7 +107,7 @@ async def world(place: str) -> AsyncIterator[World]:
     wide = place == "wan"
     theirs = THEIRS if wide else (LOOPBACK,) * len(THEIRS)
     async with kubo(theirs[0]) as first, kubo(theirs[1], bootstrap=first.addresses) as second:
-        yield World(WAN if wide else LAN, (first, second), OURS if wide else (LOOPBACK,) * 4)
+        yield World(WAN if wide else LAN, (first, second), OURS if wide else (LOOPBACK,) * 5)
 
 
 @asynccontextmanager
@@ -234,6 +238,32 @@ async def test_finding_peers(world: World) -> None:
         assert str((await seeker.connect(found.id)).peer_id) == second.id
 
 
+async def test_all_agree_about_the_closest(world: World) -> None:
+    """Two of kubo, five of Carrick; each entered by way of another."""
+    first, second = world.kubos
+    async with AsyncExitStack() as stack:
+        everybody: list[Kubo | Host] = [first, second]
+        hosts: list[Host] = []
+        for number in range(len(world.ips)):
+            host = await stack.enter_async_context(node(world, number, everybody[number]))
+            hosts.append(host)
+            everybody.append(host)
+        for host in hosts:
+            await is_known(world, first, host)
+            await is_known(world, second, host)
+            for each in everybody:
+                if each is not host:
+                    await knows(world, host, each)
+        target = PrivateKey.generate().peer_id
+        nearest = sorted(map(peer_id, everybody), key=lambda id: peer_key(id) ^ peer_key(target))
+        for host in hosts:
+            found = await dht(host).networks[world.number].dht.closest_peers(target.to_bytes())
+            assert [each.id for each in found.closest] == [id for id in nearest if id != host.id]
+        for each in world.kubos:
+            said = (await each.run("dht", "query", str(target))).split()
+            assert sorted(said) == sorted(str(id) for id in nearest if str(id) != each.id)
+
+
 async def test_clients_are_in_no_table_of_kubo(world: World) -> None:
     first = world.kubos[0]
     async with (
@@ -290,9 +320,25 @@ async def test_kubo_publishes_a_name_and_carrick_reads_it(world: World) -> None:
         assert record.sequence >= 1
 
 
-async def test_carrick_publishes_a_name_and_kubo_resolves_it(world: World) -> None:
+@pytest.mark.parametrize("words", [("--type=rsa",), ("--type=ed25519", "--v1compat=false")])
+async def test_names_of_other_keys_and_without_version_1(
+    world: World, words: tuple[str, ...]
+) -> None:
     first, second = world.kubos
-    key = PrivateKey.generate()
+    type, *more = words
+    said = await first.run("key", "gen", type, "--ipns-base=b58mh", "other")
+    name = PeerId.parse(said.strip())
+    await first.run("name", "publish", "--resolve=false", "--key=other", *more, f"/ipfs/{CID}")
+    async with node(world, 0, second, mode=Mode.CLIENT) as seeker:
+        record = IpnsRecord.parse(await dht(seeker).get_value(ipns_key(name)))
+    record.verify(name, time.time())
+    assert record.value == f"/ipfs/{CID}".encode()
+
+
+@pytest.mark.parametrize("type", KeyType, ids=[each.name for each in KeyType])
+async def test_carrick_publishes_a_name_and_kubo_resolves_it(world: World, type: KeyType) -> None:
+    first, second = world.kubos
+    key = PrivateKey.generate(type)
     async with node(world, 0, first) as host:
         for sequence, cid in ((1, CID), (2, "bafkqaaa")):
             record = IpnsRecord.create(key, f"/ipfs/{cid}", now=time.time(), sequence=sequence)
@@ -314,7 +360,7 @@ async def test_ping_identify_and_swarm(world: World, transport: str) -> None:
     async with node(world, 0) as host:
         (where,) = [str(each) for each in host.addresses if f"/{transport}" in str(each)]
         await first.run("swarm", "connect", where)
-        assert "Average latency" in await first.run("ping", "--count=2", str(host.id))
+        assert "Average latency" in await first.run("ping", "--count=1", str(host.id))
         said = await first.ask("id", str(host.id))
         assert said["ID"] == str(host.id)
         assert said["AgentVersion"].startswith("carrick/")
@@ -339,7 +385,56 @@ async def test_ping_identify_and_swarm(world: World, transport: str) -> None:
         assert await host.service(Ping).ping_once(peer_id(first)) < PATIENCE
 
 
-# --- crawls ---------------------------------------------------------------------------------------
+@pytest.mark.parametrize("place", ["lan"], indirect=True)
+async def test_a_private_network(place: str) -> None:
+    """Of those who have its key: as kubo reads the file, and as it ciphers."""
+    psk = os.urandom(32)
+    alike = HostBuilder().transports("tcp").listen(f"/ip4/{LOOPBACK}/tcp/0")
+    async with kubo(LOOPBACK, swarm_key=encode_swarm_key(psk)) as member:
+        where = parse_address(address(member))
+        service = Kademlia(KademliaOptions(mode=Mode.SERVER, bootstrap=[where]))
+        async with alike.private_network(psk).services(service).open() as host:
+            world = World(LAN, (member, member), ())
+            await knows(world, host, member)
+            await is_known(world, member, host)
+            await dht(host).provide(CONTENT)
+            assert str(host.id) in (await member.run("routing", "findprovs", CID)).split()
+            await member.run("ping", "--count=1", str(host.id))
+        for stranger in (alike, alike.private_network(bytes(32))):
+            async with stranger.open() as host:
+                with pytest.raises(CarrickError):
+                    await host.connect(where, timeout=2.0)
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+async def carrick(home: Path, *words: str) -> Any:
+    """What the command answers; it runs in the namespace of this thread."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "carrick", *words, "--json"],
+        env=environment(home),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    out, _ = await trio.to_thread.run_sync(process.communicate)
+    assert process.returncode == 0, out
+    return json.loads(out)
+
+
+async def test_the_command_asks_kubo(world: World, tmp_path: Path) -> None:
+    first, second = world.kubos
+    cid = (await first.run("add", "--quieter", "--cid-version=1", stdin=b"by hand")).strip()
+    await first.run("routing", "provide", cid)
+    await first.run("name", "publish", "--resolve=false", f"/ipfs/{cid}")
+    by = ("--protocol", world.settings.protocol, "--bootstrap", second.addresses[0])
+    found = await carrick(tmp_path, "dht", "findprovs", cid, *by)
+    assert [each["id"] for each in found["providers"]] == [first.id]
+    found = await carrick(tmp_path, "dht", "findpeer", first.id, *by)
+    assert {f"{each}/p2p/{first.id}" for each in found["addresses"]} == set(first.addresses)
+    found = await carrick(tmp_path, "dht", "get", f"/ipns/{first.id}", *by)
+    record = IpnsRecord.parse(base64.b64decode(found["value"]))
+    assert record.value == f"/ipfs/{cid}".encode()
 
 
 async def test_a_crawl_of_both(world: World, tmp_path: Path) -> None:
@@ -347,26 +442,21 @@ async def test_a_crawl_of_both(world: World, tmp_path: Path) -> None:
     async with node(world, 0, first) as one, node(world, 1, one, second) as two:
         for host in (one, two):
             await is_known(world, first, host)
-        crawl = subprocess.Popen(  # by this thread, in its namespace
-            [
-                *(sys.executable, "-m", "carrick", "crawl", "--json", "--neighbors"),
-                *("--protocol", world.settings.protocol, "--json-out", str(tmp_path / "out")),
-                *("--bootstrap", str(one.addresses[0])),
-            ],
-            env=environment(tmp_path),
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        out, _ = await trio.to_thread.run_sync(crawl.communicate)
-        assert crawl.returncode == 0
-        (file,) = (tmp_path / "out").glob("*_visits.ndjson")
-        visits = {row["PeerID"]: row for row in map(json.loads, file.read_text().splitlines())}
+        folder = tmp_path / "out"
+        by = ("--protocol", world.settings.protocol, "--bootstrap", address(one))
+        await carrick(tmp_path, "crawl", "--neighbors", "--json-out", str(folder), *by)
+        visits = rows(folder, "visits")
         for each in world.kubos:
-            row = visits[each.id]
-            assert row["AgentVersion"].startswith("kubo/")
-            assert {world.settings.protocol, "/ipfs/bitswap/1.2.0"} <= set(row["Protocols"])
+            assert visits[each.id]["AgentVersion"].startswith("kubo/")
+            spoken = set(visits[each.id]["Protocols"])
+            assert {world.settings.protocol, "/ipfs/bitswap/1.2.0"} <= spoken
         for host in (one, two):
             assert visits[str(host.id)]["AgentVersion"].startswith("carrick/")
-        (file,) = (tmp_path / "out").glob("*_neighbors.ndjson")
-        tables = {row["PeerID"]: row for row in map(json.loads, file.read_text().splitlines())}
-        assert set(tables[first.id]["NeighborIDs"]) == await world.contacts(first)
+        contacts = set(rows(folder, "neighbors")[first.id]["NeighborIDs"])
+        assert contacts == await world.contacts(first)
+
+
+def rows(folder: Path, name: str) -> dict[str, Any]:
+    """Of a file of the crawl, by peer."""
+    (file,) = folder.glob(f"*_{name}.ndjson")
+    return {row["PeerID"]: row for row in map(json.loads, file.read_text().splitlines())}

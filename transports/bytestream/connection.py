@@ -9,6 +9,7 @@ a write, and a cancelled sender never leaves a part of a record behind.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,8 @@ STALL_TIMEOUT = 10.0  # s that a write may stand still (go-yamux: 10 s)
 RELIEF_TIMEOUT = 8.0  # s that unread input may stand still: before the peer's write gives up
 CLOSE_TIMEOUT = 1.0  # s that a graceful close may take to flush
 INTERNAL_ERROR = 2  # GoAway code of the yamux specification
+STREAK = 0.001  # s after a small write in which the next one waits for company
+MAX_TICKS = 8  # of the event loop that it waits at most
 SHORT = 16 * 1024  # bytes; a shorter receive leaves the socket empty, nearly always
 
 
@@ -83,10 +86,13 @@ class ByteStreamConnection:
         self._pumping = False  # the socket is full: only the pump sends
         self._pump_task: trio.lowlevel.Task | None = None  # the pump while it sleeps
         self._taking_turn = False  # somebody has flushed in this tick, and will in the next
+        self._streak_until = -math.inf  # until when a small write is one of many
+        self._joined = 0  # writes that wait for company
         self._drained: trio.Event | None = None
         self._relieved: trio.Event | None = None
         self._scope = trio.CancelScope()  # that of `run`, once it runs
         self._timer_scope: trio.CancelScope | None = None
+        self._armed = False  # the pump wakes at some time: none that comes up later is earlier
         self._closing = False
         self._lost: str | None = None  # why nothing can be sent any more
         self._closed_by: ConnectionClosed | None = None
@@ -280,6 +286,8 @@ class ByteStreamConnection:
                 self._tail = b""
             else:
                 lo = HEAD_ROOM
+            if self._pump_task is not None:
+                self._streak_until = -math.inf  # the peer answers: nobody just sends and sends
             self._open(buffers.scratch, lo, HEAD_ROOM + received)
             handled += received
             if received < SHORT:
@@ -296,8 +304,12 @@ class ByteStreamConnection:
             self.flush()  # an end of file that waits must not become a reset by what comes in
         lo = self._records.open_all(buffer, lo, hi, self._feed)
         self._tail = bytes(buffer[lo:hi]) if lo < hi else b""
-        self.flush()
-        self._arm_timer()
+        if self._muxer.has_output():
+            self.flush()
+        else:
+            self._wake()
+            if self._relieved is not None:
+                self._check_relief()
 
     async def _relief(self) -> None:
         """Wait until unread input or unsent output is below its bound again."""
@@ -312,8 +324,10 @@ class ByteStreamConnection:
 
     def after_take(self) -> None:
         """A stream took bytes: window may have to be granted, and the reader may go on."""
-        self.flush_soon()
-        self._check_relief()
+        if not self._taking_turn and self._muxer.has_output():
+            self._wake_pump()
+        if self._relieved is not None:
+            self._check_relief()
 
     def _check_relief(self) -> None:
         if self._relieved is not None and not self._muxer.overloaded:
@@ -333,10 +347,11 @@ class ByteStreamConnection:
         """Seal and send one batch of what the muxer has, without waiting; wake who it concerns."""
         if not (self._pumping or self._lost or self._closed_by is not None):
             try:
-                if self._output.seal():
-                    sent = self._output.send()
-                    self._arm_timer()
-                    if not sent or self._muxer.has_output():
+                output = self._output
+                if output.seal():
+                    if not self._armed:
+                        self._arm_timer()
+                    if not output.send() or output.more:
                         self._pumping = True
                         self._wake_pump()
             except OSError as error:
@@ -344,7 +359,8 @@ class ByteStreamConnection:
             except ProtocolError as error:
                 self._end(f"the connection was lost: {error}")
         self._wake()
-        self._check_relief()
+        if self._relieved is not None:
+            self._check_relief()
 
     async def flush_in_turn(self) -> None:
         """Flush, with the scheduling point that a send owes trio.
@@ -357,6 +373,7 @@ class ByteStreamConnection:
             self.flush()
             return
         self._taking_turn = True
+        self._streak_until = trio.current_time() + STREAK
         try:
             self.flush()
             await trio.lowlevel.cancel_shielded_checkpoint()
@@ -364,6 +381,22 @@ class ByteStreamConnection:
             self._taking_turn = False
         if self._muxer.has_output():
             self.flush()
+
+    def begin_streak(self) -> None:
+        """A small write is sent: should others follow closely, they may join."""
+        self._streak_until = trio.current_time() + STREAK
+
+    def joins(self) -> bool:
+        """A small write need not be flushed: the first of this tick flushes for all, or many follow
+        each other, and the pump sends them together."""
+        if self._pumping:
+            return False
+        if not self._taking_turn:
+            if self._streak_until < 0 or trio.current_time() >= self._streak_until:
+                return False
+            self._joined += 1
+            self._wake_pump()
+        return True
 
     def flush_soon(self) -> None:
         """Have what the muxer has sent two ticks later, if nobody sends anything before.
@@ -401,11 +434,12 @@ class ByteStreamConnection:
         while True:
             deadline = muxer.next_deadline()
             with trio.CancelScope() as self._timer_scope:
+                self._armed = deadline is not None
                 if deadline is not None:
                     self._timer_scope.deadline = deadline
                 while not self._pumping:
                     if not self._lost and self._output.waits():
-                        await trio.lowlevel.checkpoint()  # the next bytes may take it along
+                        await self._gather()
                         self.flush()
                     else:
                         await self._sleep_pump()
@@ -419,6 +453,19 @@ class ByteStreamConnection:
             else:
                 muxer.tick(trio.current_time())
                 self.flush()
+
+    async def _gather(self) -> None:
+        """Let the next bytes take along what waits, and small writes gather while more come."""
+        await trio.lowlevel.checkpoint()
+        for _ in range(1, MAX_TICKS, 2):
+            if not self._joined:
+                break
+            self._joined = 0
+            await trio.lowlevel.checkpoint()
+            await trio.lowlevel.checkpoint()
+        if self._joined:
+            self._joined = 0
+            self.begin_streak()
 
     async def _pump_out(self) -> None:
         """Send until nothing is left, then hand sending back to `flush`."""
@@ -443,7 +490,8 @@ class ByteStreamConnection:
         scope = self._timer_scope
         if scope is not None:
             deadline = self._muxer.next_deadline()
-            if deadline is not None and deadline < scope.deadline:
+            if deadline is not None:
+                self._armed = True
                 scope.deadline = deadline
 
 

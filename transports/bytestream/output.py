@@ -26,6 +26,7 @@ class Output:
         "_socket",
         "_unsent",
         "bytes_sent",
+        "more",
         "prelude",
     )
 
@@ -46,6 +47,8 @@ class Output:
         self._sealed = _NOTHING
         self.prelude = b""
         """Plaintext that gets the first record."""
+        self.more = False
+        """The muxer has more than what is sealed."""
         self.bytes_sent = 0
 
     def waits(self) -> bool:
@@ -74,7 +77,8 @@ class Output:
         while pieces:
             at = seal(output, at, pieces)
             left -= 1
-            pieces = muxer.take(room) if left and muxer.has_output() else []
+            self.more = muxer.has_output()
+            pieces = muxer.take(room) if left and self.more else []
         self._sealed = memoryview(output)[:at]
         return True
 

@@ -102,6 +102,9 @@ class SqlitePeerstore(PeerBook):
             self._written.add(peer)
         return len(self._removed) + len(self._dirty)
 
+    def next_expiry(self) -> float:
+        return max(super().next_expiry(), self._swept_at + _SWEEP_INTERVAL - self._clock())
+
     def close(self) -> None:
         if self._file.closed:
             return
@@ -113,6 +116,7 @@ class SqlitePeerstore(PeerBook):
     # --- within -----------------------------------------------------------------------------------
 
     def _changed(self, peer: PeerId) -> None:
+        super()._changed(peer)
         if peer in self._entries:
             self._dirty[peer] = None
             self._removed.pop(peer, None)

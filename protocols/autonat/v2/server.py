@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 import trio
 
 from carrick.addressing import Multiaddr, host_ip
-from carrick.errors import PeerTimeout, ProtocolError, StreamReset
+from carrick.errors import PEER_FAILURES, PeerTimeout, ProtocolError, StreamReset
 from carrick.host import Host
 from carrick.network import Connection, Stream, StreamCode
 from carrick.protocols.autonat.addresses import for_dial_back, plain_ip
 from carrick.protocols.autonat.rates import Rates
-from carrick.protocols.autonat.stranger import FAILURES
 from carrick.protocols.autonat.v2.messages import (
     DIAL_BACK,
     DIAL_REQUEST,
@@ -132,7 +131,7 @@ class Server:
                 with suppress(StreamReset):
                     await stream.write_frame(encode_dial_back(dial.nonce))
             # The answer only shows that the nonce has arrived, before the connection is closed.
-            with trio.move_on_after(DIAL_BACK_TIMEOUT), suppress(*FAILURES):
+            with trio.move_on_after(DIAL_BACK_TIMEOUT), suppress(*PEER_FAILURES):
                 await stream.send_eof()
                 await stream.read_frame(MAX_DIAL_BACK)
 

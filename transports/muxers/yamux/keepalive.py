@@ -5,7 +5,6 @@ from __future__ import annotations
 from carrick.errors import MuxerError
 from carrick.transports.muxers.yamux.frame import INTERNAL_ERROR, MAX_UINT32, PING, SYN, pack
 
-
 _FIRST = 1.0  # s that the first ping waits for other output
 
 
