@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING
 import trio
 
 from carrick.errors import CarrickError
-from carrick.identity import PeerId
+from carrick.protocols.kademlia.bulk import send_plan
 from carrick.protocols.kademlia.dht import Dht
 from carrick.protocols.kademlia.errors import InvalidRecord, NotFound
 from carrick.protocols.kademlia.interfaces import Publication, PublicationStore
 from carrick.protocols.kademlia.keyspace import BITS, key_of, peer_key
 from carrick.protocols.kademlia.messages import Message, MessageType, PeerInfo
 from carrick.protocols.kademlia.schedule import REPUBLISH, Schedule
-from carrick.protocols.kademlia.walking import FAILURES
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
@@ -32,7 +31,6 @@ _log = logging.getLogger("carrick.kademlia")
 EXPIRE = 3600.0  # s between two looks for what has expired (go-libp2p-kad-dht, records)
 RETRY = 600.0  # s after nobody took it
 LOOKUP = 180.0  # s for one lookup
-TOLD_AT_ONCE = 20  # peers (go, provider/options.go)
 KEYS_AT_ONCE = 1024  # that share a lookup
 
 
@@ -190,30 +188,13 @@ class Republisher:
 
     async def _tell(self, plan: dict[bytes, Sequence[PeerInfo]]) -> dict[bytes, int]:
         """Returns how many took each key."""
-        dht, told = self._dht, dict.fromkeys(plan, 0)
-        us = dht.describe(dht.own)
-        infos: dict[PeerId, PeerInfo] = {}
-        keys_of: dict[PeerId, list[bytes]] = {}
-        for key, peers in plan.items():
-            for peer in peers:
-                infos[peer.id] = peer
-                keys_of.setdefault(peer.id, []).append(key)
-        limiter = trio.CapacityLimiter(TOLD_AT_ONCE)
+        us = self._dht.describe(self._dht.own)
 
-        async def tell(peer: PeerInfo, keys: Sequence[bytes]) -> None:
-            async with limiter:
-                for key in keys:
-                    message = Message(MessageType.ADD_PROVIDER, key, providers=(us,))
-                    try:
-                        await dht.messenger.tell(peer, message)
-                    except FAILURES:
-                        return  # nor would it take the others
-                    told[key] += 1
+        async def tell(peer: PeerInfo, key: bytes) -> None:
+            message = Message(MessageType.ADD_PROVIDER, key, providers=(us,))
+            await self._dht.tell(peer, message)
 
-        async with trio.open_nursery() as nursery:
-            for id, its_keys in keys_of.items():
-                nursery.start_soon(tell, infos[id], its_keys)
-        return told
+        return await send_plan(plan, tell)
 
 
 def _nearest(peers: Sequence[PeerInfo], place: int, count: int) -> list[PeerInfo]:

@@ -86,7 +86,8 @@ class AutoRelay:
 
     Args:
         relays: to be preferred.
-        source: finds others, when there are too few.
+        source: finds others, when there are too few; None: what services such as the DHT know
+            (`Host.find_peers`).
     """
 
     def __init__(
@@ -182,6 +183,12 @@ class AutoRelay:
         now, lot = trio.current_time(), self._host.rng.random()
         return self._candidates.offer(peer, now, lot=lot, hints=hints, given=given)
 
+    def _may_relay(self, found: Target) -> bool:
+        """As far as we know: of strangers we know nothing."""
+        peer, _ = resolve_target(found)
+        known = None if peer is None else self._host.peerstore.protocols(peer)
+        return not known or HOP in known
+
     def _is_far(self, where: Reach) -> bool:
         return self.options.allow_private or where in (Reach.PUBLIC, Reach.NAME)
 
@@ -198,6 +205,8 @@ class AutoRelay:
 
     async def _keep(self) -> None:
         await self._host.ready.wait()
+        if self._source is None and self._host.finds_peers:
+            self._source = self._host.find_peers
         while True:
             self._wake = trio.Event()
             now = trio.current_time()
@@ -291,7 +300,8 @@ class AutoRelay:
         async def ask() -> None:
             with trio.move_on_after(_SEARCH_PATIENCE):
                 for relay in await source(self.options.max_candidates):
-                    self._offer(relay)
+                    if self._may_relay(relay):
+                        self._offer(relay)
 
         def failed(error: Exception) -> None:
             expected = isinstance(error, _FAILURES)

@@ -74,9 +74,7 @@ RESULTS = Path("results")
 @click.pass_obj
 def command(
     settings: Settings,
-    network: str,
-    bootstrap: tuple[str, ...],
-    protocol: str | None,
+    flags: DhtFlags,
     folder: Path,
     dry_run: bool,
     resume: bool,
@@ -101,7 +99,6 @@ def command(
         check_parquet()
     visits, given = _limits(node["limit"])
     node["limit"] = given
-    flags = DhtFlags(network=network, bootstrap=bootstrap, protocol=protocol)
     described, peers = flags.described(), flags.bootstrap_peers()
     output = Output(settings, "crawl")
     workers = affordable_workers(workers, output)
@@ -131,7 +128,7 @@ def command(
         neighbors=neighbors,
         edges=csv_edges,
         parquet=parquet,
-        about={"network": network, "protocol": described.protocol, "agent": agent},
+        about={"network": flags.network, "protocol": described.protocol, "agent": agent},
     )
     return trio.run(run.run, builder)
 
