@@ -99,7 +99,7 @@ def command(
         check_parquet()
     visits, given = _limits(node["limit"])
     node["limit"] = given
-    described, peers = flags.described(), flags.bootstrap_peers()
+    described, peers = flags.described(), flags.bootstrap_peers(at=False)
     output = Output(settings, "crawl")
     workers = affordable_workers(workers, output)
     dial = addr_dial_type or ("public" if described.scope == "wan" else "any")

@@ -26,7 +26,7 @@ __all__ = ["command"]
 
 @dht_command(
     "get",
-    click.argument("dht_key", type=KeyType(), metavar="KEY"),
+    click.argument("dht_key", type=KeyType(value=True), metavar="KEY"),
     click.option(
         "--quorum",
         type=click.IntRange(min=0),

@@ -27,7 +27,7 @@ def _read(context: click.Context, parameter: click.Parameter, file: BinaryIO) ->
 
 @dht_command(
     "put",
-    click.argument("dht_key", type=KeyType(), metavar="KEY"),
+    click.argument("dht_key", type=KeyType(value=True), metavar="KEY"),
     click.argument("value", type=click.File("rb"), metavar="FILE", callback=_read),
 )
 async def command(client: Client, output: Output, dht_key: bytes, value: bytes) -> None:

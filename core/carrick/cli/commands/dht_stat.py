@@ -26,7 +26,9 @@ def command(settings: Settings, asking: Asking, api: Path | None) -> None:
     output = Output(settings, "dht_stat")
     flags = asking.flags
     if asking.at is not None:
-        raise click.UsageError("--at: one node's table is what `carrick crawl --limit 1` reads")
+        raise click.UsageError(
+            "--at: `carrick crawl --bootstrap MADDR --limit 1 --neighbors` reads one node's table"
+        )
     if flags.bootstrap or flags.network != "local":
         networks = trio.run(_look, settings, output, asking)
     else:

@@ -109,8 +109,11 @@ class DhtFlags:
             self.protocol or network.protocol, self.bootstrap or network.bootstrap, network.scope
         )
 
-    def bootstrap_peers(self) -> list[PeerInfo]:
+    def bootstrap_peers(self, *, at: bool = True) -> list[PeerInfo]:
         """By whom to enter.
+
+        Args:
+            at: the command has `--at`.
 
         Raises:
             click.UsageError: by nobody, or an address is wrong.
@@ -121,8 +124,8 @@ class DhtFlags:
         texts = self.described().bootstrap
         if not texts:
             raise click.UsageError(
-                "no bootstrap peer: name one (--bootstrap MADDR), a network that has some "
-                "(--network amino, or a file), or ask one node (--at MADDR)"
+                "no bootstrap peer: name one (--bootstrap MADDR), or a network that has some "
+                "(--network amino, or a file)" + (", or ask one node (--at MADDR)" if at else "")
             )
         try:
             return [bootstrap_peer(text) for text in texts]
