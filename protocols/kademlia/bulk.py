@@ -7,12 +7,11 @@ from typing import TypeAlias
 
 import trio
 
-from carrick.errors import StreamReset
+from carrick.errors import PEER_FAILURES, StreamReset
 from carrick.identity import PeerId
 from carrick.protocols.kademlia.errors import InvalidRecord
 from carrick.protocols.kademlia.keyspace import key_of
 from carrick.protocols.kademlia.messages import PeerInfo
-from carrick.protocols.kademlia.walking import FAILURES
 
 __all__ = ["send_plan", "spread"]
 
@@ -64,7 +63,7 @@ async def send_plan(plan: Mapping[bytes, Sequence[PeerInfo]], send: Send) -> dic
                     await send(peer, key)
                 except (StreamReset, InvalidRecord):
                     continue  # it refuses that one
-                except FAILURES:
+                except PEER_FAILURES:
                     return  # nor would it take the others
                 told[key] += 1
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 import trio
 
-from carrick.errors import StreamReset
+from carrick.errors import PEER_FAILURES, StreamReset
 from carrick.identity import PeerId
 from carrick.protocols.kademlia.background import Background, Telling
 from carrick.protocols.kademlia.bulk import spread
@@ -27,7 +27,6 @@ from carrick.protocols.kademlia.sizing import (
 from carrick.protocols.kademlia.table import RoutingTable
 from carrick.protocols.kademlia.tracing import Watch
 from carrick.protocols.kademlia.validation import Validators
-from carrick.protocols.kademlia.walking import FAILURES
 
 __all__ = ["Dht", "Neighbours", "QUORUM"]
 
@@ -195,7 +194,7 @@ class Dht:
         """
         try:
             answer = await self.messenger.request(peer, message)
-        except FAILURES as error:
+        except PEER_FAILURES as error:
             # A value is refused by a reset: that says nothing against the peer.
             if message.type is not MessageType.PUT_VALUE or not isinstance(error, StreamReset):
                 self._lost(peer.id)
@@ -211,7 +210,7 @@ class Dht:
         """
         try:
             await self.messenger.tell(peer, message)
-        except FAILURES as error:
+        except PEER_FAILURES as error:
             if not isinstance(error, StreamReset):  # see `ask`
                 self._lost(peer.id)
             raise
@@ -447,7 +446,7 @@ async def _succeeded(act: Callable[[PeerInfo], Awaitable[None]], peers: Sequence
         nonlocal done
         try:
             await act(peer)
-        except FAILURES:
+        except PEER_FAILURES:
             return
         done += 1
 

@@ -7,14 +7,14 @@ from typing import Protocol, TypeAlias
 
 import trio
 
-from carrick.errors import CarrickError
+from carrick.errors import PEER_FAILURES
 from carrick.identity import PeerId
 from carrick.protocols.kademlia.lookup import PeerState
 
-__all__ = ["FAILURES", "AnyLookup", "Ask", "walk"]
+__all__ = ["AnyLookup", "Ask", "walk"]
 
 Ask: TypeAlias = Callable[[PeerId], Awaitable[Iterable[PeerId]]]
-"""Asks a peer, and returns the nearer ones that it named; raises one of `FAILURES`."""
+"""Asks a peer, and returns the nearer ones that it named; raises one of `PEER_FAILURES`."""
 
 
 class AnyLookup(Protocol):
@@ -47,9 +47,6 @@ class AnyLookup(Protocol):
     def nearest(self) -> list[PeerId]: ...
 
 
-FAILURES = (CarrickError, trio.BrokenResourceError, trio.ClosedResourceError)
-
-
 async def walk(lookup: AnyLookup, ask: Ask) -> None:
     """Go on until `lookup` is done. Who has not answered by then is not waited for."""
     wake = trio.Event()
@@ -57,7 +54,7 @@ async def walk(lookup: AnyLookup, ask: Ask) -> None:
     async def visit(peer: PeerId) -> None:
         try:
             closer = await ask(peer)
-        except FAILURES:
+        except PEER_FAILURES:
             lookup.failed(peer, trio.current_time())
         else:
             lookup.answered(peer, closer, trio.current_time())

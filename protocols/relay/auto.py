@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, TypeAlias
 import trio
 
 from carrick.addressing import Reach, reach, with_peer
-from carrick.errors import CarrickError, NoAddresses, ProtocolError, ProtocolNotSupported
+from carrick.errors import (
+    PEER_FAILURES,
+    NoAddresses,
+    ProtocolError,
+    ProtocolNotSupported,
+)
 from carrick.host import Dependence, Host, NatChanged, Reachability, ReachabilityChanged
 from carrick.host.host import Target, resolve_target
 from carrick.identity import PeerId
@@ -41,10 +46,10 @@ _log = logging.getLogger("carrick.relay")
 RelaySource: TypeAlias = "Callable[[int], Awaitable[Iterable[Target]]]"
 """Finds relays, about so many; ids, or addresses with ids."""
 
-_FAILURES = (CarrickError, trio.BrokenResourceError, trio.ClosedResourceError)
 _BUSY = (ReservationRefused, RelayResourcesExceeded, CircuitFailed)
 _UNSUITABLE = (RelayRefused, ProtocolError, ProtocolNotSupported, NoAddresses)
 _SEARCH_PATIENCE = 60.0  # s for a source to answer
+_SEARCH_REST = 600.0  # s between two questions to the host's sources that know nobody new, at most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +66,8 @@ class AutoRelayOptions:
         max_candidates: so many are kept in mind, besides those that were given.
         candidate_age: after which one that was not heard of again is forgotten.
         backoff: for which one that failed is left alone at most; less if it was only busy.
-        search_interval: from one question to the source to the next.
+        search_interval: from one question to the source to the next; the host's own sources are
+            asked more seldom while they name nobody new.
         allow_private: take connected peers, and slots, of a local network too.
     """
 
@@ -109,6 +115,7 @@ class AutoRelay:
         self._ours: dict[PeerId, Reservation] = {}
         self._asking: set[PeerId] = set()
         self._next_search = -math.inf
+        self._search_pause = self._longest_pause = self.options.search_interval
         self._wake = trio.Event()
         self._host: Host
         self._client: RelayClient
@@ -139,7 +146,8 @@ class AutoRelay:
             if not self._offer(relay, given=True):
                 raise ValueError(f"a relay's address must end with /p2p/<its id>: {relay}")
         for connection in host.connections:
-            self._consider(connection)
+            if self._may_relay(connection):
+                self._offer(connection.peer_id)
         kinds: tuple[type[Event], ...] = (
             ConnectionOpened,
             NatChanged,
@@ -147,7 +155,7 @@ class AutoRelay:
             ReachabilityChanged,
             ReservationLost,
         )
-        with host.events.subscribe(*kinds) as events:
+        with host.events.subscribe(*kinds, where=self._concerns_us) as events:
             async with trio.open_nursery() as self._nursery:
                 self._nursery.start_soon(self._keep)
                 task_status.started()
@@ -156,10 +164,16 @@ class AutoRelay:
 
     # --- what is known ----------------------------------------------------------------------------
 
+    def _concerns_us(self, event: Event) -> bool:
+        match event:
+            case ConnectionOpened(connection) | PeerUpdated(connection):
+                return self._may_relay(connection)
+        return True
+
     def _note(self, event: Event) -> None:
         match event:
             case ConnectionOpened(connection) | PeerUpdated(connection):
-                if not self._consider(connection):
+                if not self._offer(connection.peer_id):
                     return
             case ReachabilityChanged(reachability):
                 if reachability is Reachability.UNKNOWN:
@@ -167,14 +181,11 @@ class AutoRelay:
                 self._reachability = reachability
         self._wake.set()
 
-    def _consider(self, connection: Connection) -> bool:
+    def _may_relay(self, connection: Connection) -> bool:
         """Whether the peer of a connection may be asked to relay."""
-        peer = connection.peer_id
         if connection.is_relayed or not self._is_far(reach(connection.remote_address)):
             return False
-        if HOP not in (self._host.peerstore.protocols(peer) or ()):
-            return False
-        return self._offer(peer)
+        return HOP in (self._host.peerstore.protocols(connection.peer_id) or ())
 
     def _offer(self, relay: Target, *, given: bool = False) -> bool:
         peer, hints = resolve_target(relay)
@@ -183,7 +194,7 @@ class AutoRelay:
         now, lot = trio.current_time(), self._host.rng.random()
         return self._candidates.offer(peer, now, lot=lot, hints=hints, given=given)
 
-    def _may_relay(self, found: Target) -> bool:
+    def _is_promising(self, found: Target) -> bool:
         """As far as we know: of strangers we know nothing."""
         peer, _ = resolve_target(found)
         known = None if peer is None else self._host.peerstore.protocols(peer)
@@ -207,6 +218,7 @@ class AutoRelay:
         await self._host.ready.wait()
         if self._source is None and self._host.finds_peers:
             self._source = self._host.find_peers
+            self._longest_pause = max(_SEARCH_REST, self.options.search_interval)
         while True:
             self._wake = trio.Event()
             now = trio.current_time()
@@ -244,7 +256,7 @@ class AutoRelay:
         deadline = math.inf
         if self._source is not None:
             if now >= self._next_search and self._too_few(now, taken):
-                self._next_search = now + self.options.search_interval
+                self._next_search = now + self._search_pause
                 self._nursery.start_soon(self._search, self._source)
             deadline = max(self._next_search, now)
         while missing > 0:
@@ -280,7 +292,7 @@ class AutoRelay:
             else:
                 self._client.release(relay)
                 failure = Failure.UNSUITABLE
-        except _FAILURES as error:
+        except PEER_FAILURES as error:
             _log.debug("no slot on %s: %s", relay, error)
             failure = _kind(error)
         finally:
@@ -297,14 +309,16 @@ class AutoRelay:
         return any(place is not None and self._is_far(reach(place)) for place in places)
 
     async def _search(self, source: RelaySource) -> None:
+        self._search_pause = min(2 * self._search_pause, self._longest_pause)
+
         async def ask() -> None:
             with trio.move_on_after(_SEARCH_PATIENCE):
                 for relay in await source(self.options.max_candidates):
-                    if self._may_relay(relay):
-                        self._offer(relay)
+                    if self._is_promising(relay) and self._offer(relay):
+                        self._search_pause = self.options.search_interval
 
         def failed(error: Exception) -> None:
-            expected = isinstance(error, _FAILURES)
+            expected = isinstance(error, PEER_FAILURES)
             level = logging.DEBUG if expected else logging.ERROR
             _log.log(level, "no relays found: %s", error, exc_info=None if expected else error)
 

@@ -95,6 +95,7 @@ class _Acquaintances:
 
     def __init__(self, *peers: Target) -> None:
         self._peers = peers
+        self.asked: list[float] = []
 
     async def run(
         self, host: Host, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -103,6 +104,7 @@ class _Acquaintances:
         task_status.started()
 
     async def _find(self, count: int) -> Sequence[Target]:
+        self.asked.append(trio.current_time())
         return self._peers[:count]
 
 
@@ -123,6 +125,23 @@ def test_any_service_may_know_the_relay() -> None:
                 assert len(await node.host.find_peers(5)) == 2
                 await reserved(node, 60)
                 assert [each.relay for each in auto.reservations] == [relay.id]
+
+    run(program, access=HERE)
+
+
+def test_a_source_that_knows_nobody_is_asked_less_and_less() -> None:
+    friends = _Acquaintances()
+    asked = friends.asked
+
+    async def program(internet: Internet) -> None:
+        auto = AutoRelay(options=AutoRelayOptions(always=True))
+        builder = HostBuilder().transports("tcp")
+        builder = builder.services(Identify, RelayClient, auto, friends, defaults=False)
+        async with open_node(internet.host(), builder):
+            await trio.sleep(3600)
+        pauses = [later - at for at, later in zip(asked, asked[1:], strict=False)]
+        assert [round(each) for each in pauses[:6]] == [30, 60, 120, 240, 480, 600]
+        assert len(pauses) < 12
 
     run(program, access=HERE)
 
