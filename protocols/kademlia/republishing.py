@@ -71,14 +71,18 @@ class Republisher:
         """How many values we publish."""
         return len(self._put)
 
-    def add_provided(self, key: bytes) -> None:
-        """We have just told others that we provide `key`."""
+    def add_provided(self, key: bytes, *, taken: bool = True) -> None:
+        """We have just told others that we provide `key`; if nobody took it, we try again soon."""
         self._note(self._provided, Publication(key, None, self._dht.clock()))
+        if not taken:
+            self._provided.failed(key, self._dht.clock() + RETRY)
 
-    def add_value(self, key: bytes, value: bytes) -> None:
-        """We have just put `value`."""
+    def add_value(self, key: bytes, value: bytes, *, taken: bool = True) -> None:
+        """We have just put `value`; if nobody took it, we try again soon."""
         self._values[key] = value
         self._note(self._put, Publication(key, value, self._dht.clock()))
+        if not taken:
+            self._put.failed(key, self._dht.clock() + RETRY)
 
     def stop_providing(self, key: bytes) -> bool:
         """Returns whether we did provide it. Others forget it when it expires."""

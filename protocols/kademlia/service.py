@@ -239,12 +239,12 @@ class Kademlia:
         Raises:
             InvalidRecord: one of them is not valid, or older than what we have; none is put then.
         """
-        stored = await self._everywhere(lambda dht: dht.put_many(values))
+        stored = _total(await self._everywhere(lambda dht: dht.put_many(values)))
         if republish:
             for network in self.networks:
-                for key, value in values.items():
-                    network.republisher.add_value(key, value)
-        return _total(stored)
+                for key, count in stored.items():
+                    network.republisher.add_value(key, values[key], taken=count > 0)
+        return stored
 
     def stop_publishing(self, key: bytes) -> bool:
         """Put the value under `key` no more; it expires. Returns whether we did."""
@@ -272,13 +272,13 @@ class Kademlia:
 
     async def provide_many(self, keys: Iterable[bytes]) -> dict[bytes, int]:
         """As `provide`, for many keys: each peer is told all that concerns it in one go. Returns
-        how many took each; the rest is tried again later."""
+        how many took each; what nobody took is tried again soon."""
         wanted = list(keys)
-        told = await self._everywhere(lambda dht: dht.provide_many(wanted))
+        told = _total(await self._everywhere(lambda dht: dht.provide_many(wanted)))
         for network in self.networks:
-            for key in wanted:
-                network.republisher.add_provided(key)
-        return _total(told)
+            for key, count in told.items():
+                network.republisher.add_provided(key, taken=count > 0)
+        return told
 
     def stop_providing(self, key: bytes) -> bool:
         """Provide `key` no more: we no longer tell it, others forget it when it expires. Returns

@@ -11,20 +11,31 @@ import trio
 from carrick import HostBuilder
 from carrick.identity import PeerId
 from carrick.protocols.identify import Identify
-from carrick.protocols.kademlia import Kademlia, KademliaOptions, Mode, TableCrawled
+from carrick.protocols.kademlia import (
+    WAN,
+    Kademlia,
+    KademliaOptions,
+    Mode,
+    NetworkSettings,
+    Scope,
+    TableCrawled,
+)
 from carrick.protocols.kademlia.full_table import FullTable
 from carrick.protocols.kademlia.keyspace import key_of, peer_key
 from carrick.sim import Internet, Link, run
 from carrick.testing import Node, open_node
 
 HERE = Link(latency=0.01, jitter=0.004)
-SERVERS = 22
+SERVERS = 14
+K = 8
 INTERVAL = 60.0
+KEY = b"\x12\x20" + bytes(range(32))
 TCP = HostBuilder().transports("tcp").security("noise")
 
 
 def member(mode: Mode, bootstrap: Sequence[Node] = (), *, full: bool = False) -> HostBuilder:
-    options = KademliaOptions.local(
+    options = KademliaOptions(
+        networks=[NetworkSettings(WAN.protocol, Scope.ANY, None, None, k=K)],
         mode=mode,
         bootstrap=[node.addresses[0] for node in bootstrap],
         clock=trio.current_time,
@@ -46,7 +57,7 @@ def full_table(node: Node) -> FullTable:
 
 def nearest(nodes: Sequence[Node], key: bytes) -> list[PeerId]:
     place = key_of(key)
-    return sorted((node.id for node in nodes), key=lambda each: peer_key(each) ^ place)[:20]
+    return sorted((node.id for node in nodes), key=lambda each: peer_key(each) ^ place)[:K]
 
 
 def holders(nodes: Sequence[Node], key: bytes) -> set[PeerId]:
@@ -84,10 +95,10 @@ def test_a_table_of_all_servers() -> None:
                 assert [each.id for each in found.closest] == nearest(nodes, key)
                 assert found.requests == 0
             await trio.sleep(1)  # the crawl's last connections are closing
-            assert await dht(us).provide(keys[0]) == 20
+            assert await dht(us).provide(keys[0]) == K
             assert holders(nodes, keys[0]) == set(nearest(nodes, keys[0]))
             told = await dht(us).provide_many(keys)
-            assert told == dict.fromkeys(keys, 20)
+            assert told == dict.fromkeys(keys, K)
             for key in keys:
                 assert holders(nodes, key) == set(nearest(nodes, key))
             assert [each.id for each in await dht(nodes[5]).find_providers(keys[5])] == [us.id]
@@ -108,9 +119,31 @@ def test_a_table_of_all_servers() -> None:
                 found = await dht(us).closest_peers(key)
                 assert [each.id for each in found.closest] == nearest(present, key)
             await trio.sleep(1)
-            assert await dht(us).provide(keys[0]) == 20
+            assert await dht(us).provide(keys[0]) == K
 
     run(program, access=HERE, record=False)
+
+
+def test_what_nobody_took_is_tried_again_soon() -> None:
+    async def program(internet: Internet) -> None:
+        async with open_node(internet.host(), member(Mode.CLIENT)) as us:
+            key, value = _public_key(us)
+            assert await dht(us).provide_many([KEY]) == {KEY: 0}
+            assert await dht(us).put_many({key: value}) == {key: 0}
+            async with open_node(internet.host(), member(Mode.SERVER)) as server:
+                await us.connect(server)
+                await trio.sleep(1500)
+                assert holders([server], KEY) == {server.id}
+                records = dht(server).networks[0].dht.records
+                assert records.get(key, trio.current_time()) is not None
+
+    run(program, access=HERE, record=False)
+
+
+def _public_key(node: Node) -> tuple[bytes, bytes]:
+    key = node.id.public_key()
+    assert key is not None
+    return b"/pk/" + node.id.to_bytes(), key.to_protobuf()
 
 
 def test_without_anybody_it_goes_on_waiting() -> None:
