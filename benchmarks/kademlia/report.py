@@ -144,7 +144,8 @@ _COSTS = (
 
 
 def _median(score: Mapping[str, Any]) -> float:
-    return median(score["seconds"])
+    seconds: list[float] = score["seconds"]
+    return median(seconds)
 
 
 def _rate(run: Mapping[str, Any]) -> float:
