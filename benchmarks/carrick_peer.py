@@ -9,6 +9,7 @@ an echo besides. `dial` reads one command of `benchmarks.work` a line, as
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import resource
@@ -49,12 +50,14 @@ async def _listen(builder: HostBuilder, where: str) -> None:
     async with builder.open() as host:
         addresses = [str(address) for address in host.addresses]
         print(json.dumps({"id": str(host.id), "addresses": addresses}), flush=True)
+        gc.freeze()  # as `carrick listen` does
         async for _ in _lines():
             pass
 
 
 async def _dial(builder: HostBuilder) -> None:
     async with Dialer(builder) as dialer:
+        gc.freeze()
         async for line in _lines():
             arguments = json.loads(line)
             command = dialer.commands[arguments.pop("command")]

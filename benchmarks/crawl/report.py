@@ -18,6 +18,15 @@ start; beside it is how many peers a minute one core would come to that does not
 `python -m benchmarks.crawl`.
 """
 
+_BESIDE_GO = """\
+## Beside go
+
+The crawler of go-libp2p-kad-dht, in a program of its own (`interop/gotools/crawler`), in turn with
+ours on the same nodes, with as many workers: TCP, Noise and Yamux too. It asks each peer for 16
+buckets, one after the other, each on a new stream. Its CPU time includes its start. CAPABILITIES
+asks for twice its time at most.
+"""
+
 _BESIDE = """\
 ## Beside nebula
 
@@ -28,7 +37,15 @@ crawler share. The numbers show what each of the two sides can do, not which is 
 """
 
 
-def markdown(machine: Mapping[str, str], runs: Sequence[Mapping[str, Any]]) -> str:
+def markdown(
+    machine: Mapping[str, str],
+    runs: Sequence[Mapping[str, Any]],
+    others: Sequence[Mapping[str, Any]] = (),
+) -> str:
+    """
+    Args:
+        others: of the same networks, by go's crawler; none: it was not there.
+    """
     facts = "\n".join(f"- {name}: {value}" for name, value in machine.items())
     head = (
         "| nodes | found | contacts in tables | found | wrong | requests a peer | workers "
@@ -42,4 +59,20 @@ def markdown(machine: Mapping[str, str], runs: Sequence[Mapping[str, Any]]) -> s
         for run in runs
     ]
     table = "\n".join([head, "|" + " --- |" * 11, *rows])
-    return f"{_INTRODUCTION}\n{facts}\n\n{table}\n\n{_BESIDE}"
+    beside = f"{_beside_go(runs, others)}\n" if others else ""
+    return f"{_INTRODUCTION}\n{facts}\n\n{table}\n\n{beside}{_BESIDE}"
+
+
+def _beside_go(runs: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]]) -> str:
+    head = (
+        "| nodes | go: found | contacts found | seconds | peers a minute | CPU a peer "
+        "| Carrick's seconds | times go's |"
+    )
+    rows = [
+        f"| {other['nodes']} | {other['found']} | {other['edges_found']} | {other['seconds']:.2f} "
+        f"| {other['peers_per_minute']:,} | {other['cpu_ms']:.1f} ms | {run['seconds']:.2f} "
+        f"| **{run['seconds'] / other['seconds']:.1f}** |"
+        for run, other in zip(runs, others, strict=True)
+    ]
+    table = "\n".join([head, "|" + " --- |" * 8, *rows])
+    return f"{_BESIDE_GO}\n{table}\n"

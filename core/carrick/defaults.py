@@ -106,12 +106,16 @@ def _webtransport(parts: HostParts) -> Transport:
 def security_by_name(name: str, key: PrivateKey, keylog: Callable[[str], None] | None) -> Security:
     """`noise` or `tls`."""
     if name == "noise":
-        from carrick.transports.security.noise import Noise
-
-        return Noise(key, keylog=keylog)
+        return LazySecurity("/noise", lambda: _noise(key, keylog))
     if name == "tls":
         return LazySecurity("/tls/1.0.0", lambda: _tls(key, keylog))
     raise _unknown("security protocol", name, ("noise", "tls"))
+
+
+def _noise(key: PrivateKey, keylog: Callable[[str], None] | None) -> Security:
+    from carrick.transports.security.noise import Noise
+
+    return Noise(key, keylog=keylog)
 
 
 def _tls(key: PrivateKey, keylog: Callable[[str], None] | None) -> Security:

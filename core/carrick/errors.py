@@ -36,6 +36,7 @@ __all__ = [
     "MuxerError",
     "NegotiationError",
     "NoAddresses",
+    "PEER_FAILURES",
     "PeerIdMismatch",
     "PeerTimeout",
     "PeerstoreError",
@@ -297,3 +298,7 @@ class StreamReset(CarrickError, trio.BrokenResourceError):
         super().__init__(message, peer=peer, protocol=protocol)
         self.code = code
         self.remote = remote
+
+
+PEER_FAILURES = (CarrickError, trio.BrokenResourceError, trio.ClosedResourceError)
+"""What a peer, or the network between, can make of anything that is done with it."""

@@ -12,6 +12,8 @@ import { multiaddr } from '@multiformats/multiaddr'
 const PERF = '/perf/1.0.0'
 const TRANSPORTS = { ws: webSockets, webtransport: webTransport }
 const PIECE = 64 * 1024
+// ms. Whoever opened the page sets the deadline; libp2p's own, of 1 to 10 s, end on a busy machine.
+const PATIENCE = 600_000
 
 async function perf (connection, up, down) {
   const stream = await connection.newStream(PERF)
@@ -35,8 +37,17 @@ async function visit ({ address, transport, upload, download }) {
     connectionEncrypters: [noise()],
     streamMuxers: [yamux()],
     connectionGater: { denyDialMultiaddr: () => false },
+    connectionManager: {
+      dialTimeout: PATIENCE,
+      addressDialTimeout: PATIENCE,
+      outboundStreamProtocolNegotiationTimeout: PATIENCE,
+      connectionCloseTimeout: PATIENCE
+    },
     connectionMonitor: { enabled: false },
-    services: { identify: identify({ runOnConnectionOpen: false }), ping: ping() }
+    services: {
+      identify: identify({ runOnConnectionOpen: false, timeout: PATIENCE }),
+      ping: ping({ timeout: PATIENCE })
+    }
   })
   const connection = await node.dial(multiaddr(address))
   const { agentVersion, protocols } = await node.services.identify.identify(connection)

@@ -21,8 +21,8 @@ from typing import Any
 import trio
 
 from carrick import Connection, Host, HostBuilder, PeerId, Stream
-from carrick.addressing import Multiaddr, Reach, parse_address, reach
-from carrick.errors import CarrickError
+from carrick.addressing import Multiaddr, Reach, parse_address, reach, split_peer
+from carrick.errors import PEER_FAILURES, CarrickError
 from carrick.host import (
     STRATEGIES,
     ConnectTrace,
@@ -34,6 +34,7 @@ from carrick.host import (
 )
 from carrick.network.events import ConnectionOpened
 from carrick.protocols.autonat import AutoNat
+from carrick.protocols.identify import Identify
 from carrick.protocols.ping import Ping
 from carrick.protocols.relay import RelayClient, RelayService
 
@@ -51,7 +52,7 @@ class Description:
 
     Attributes:
         transports: of ``LISTEN``.
-        services: of ``SERVICES``, beside identify and ping.
+        services: of ``SERVICES``, beside identify and ping; no others.
         observers: how many peers must see it at an address.
         stun: STUN servers, ``ip:port``, for ``nat``.
         ipv6: listen there too.
@@ -80,7 +81,12 @@ class Description:
             .transports(*self.transports)
             .listen(*(host + LISTEN[name] for name in self.transports for host in hosts))
             .observers(self.observers)
-            .services(*(SERVICES[name](self) for name in self.services))
+            .services(
+                Identify(),
+                Ping(),
+                *(SERVICES[name](self) for name in self.services),
+                defaults=False,
+            )
             .handle(ECHO, _echo, allow_limited=True)
         )
 
@@ -154,6 +160,7 @@ class Node:
 
     def __init__(self, host: Host) -> None:
         self.host = host
+        self._sought: set[PeerId] = set()  # by `connect`
         self.commands: dict[str, Callable[..., Awaitable[Any]]] = {
             each.__name__: each
             for each in (
@@ -174,7 +181,7 @@ class Node:
         """Raises ``NodeError``."""
         try:
             return await self.commands[what](**arguments)
-        except (CarrickError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
+        except PEER_FAILURES as error:
             raise NodeError(type(error).__name__, str(error)) from error
 
     async def status(self) -> dict[str, Any]:
@@ -230,6 +237,7 @@ class Node:
         *settle*: wait so long for what goes on in the background.
         """
         target = _addresses(addresses)
+        self._sought |= {peer for _, peer in map(split_peer, target) if peer is not None}
         trace = ConnectTrace()
         error: CarrickError | None = None
         started = trio.current_time()
@@ -303,9 +311,10 @@ class Node:
                 nursery.start_soon(host.disconnect, peer)
         for connection in open_before:
             await connection.ended.wait()
-        for peer in host.peerstore.peers():
+        for peer in {*host.peerstore.peers(), *self._sought}:
             host.peerstore.remove(peer)
             host.swarm.dialer.backoff.clear(peer)
+        self._sought.clear()
 
     def _best(self, peer: str) -> Connection:
         connection = self.host.swarm.connection(PeerId.parse(peer))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import ctypes
 import os
 import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-__all__ = ["LOOPBACK", "Network", "die_with_parent", "enter_namespace"]
+__all__ = ["LOOPBACK", "Network", "die_with_parent", "enter_namespace", "own_namespace"]
 
 CLONE_NEWNET = 0x40000000  # sched.h
 PR_SET_PDEATHSIG = 1  # sys/prctl.h
@@ -53,6 +55,31 @@ def enter_namespace() -> Network | str:
     _ip(f"addr add {_ADDRESS}/16 dev eth0")
     _ip("link set eth0 up")
     return Network("network namespace", _ADDRESS, "0.0.0.0")
+
+
+@contextmanager
+def own_namespace(addresses: Sequence[str] = ()) -> Iterator[None]:
+    """This thread, and what it starts, in a network namespace without a way out, for the block.
+
+    Args:
+        addresses: whose nodes in it can be, beside loopback: any, as nothing leaves it.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    with open("/proc/thread-self/ns/net") as before:
+        if libc.unshare(CLONE_NEWNET):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+        try:
+            _ip("link set lo up")
+            for address in addresses:
+                _ip(f"addr add {address}/32 dev lo")
+            yield
+        finally:
+            if libc.setns(before.fileno(), CLONE_NEWNET):
+                raise OSError(ctypes.get_errno(), "the thread cannot leave its network namespace")
 
 
 def _ip(words: str, *, check: bool = True) -> bool:

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import trio
 
 from carrick.addressing import Multiaddr
-from carrick.errors import ProtocolError
+from carrick.errors import PEER_FAILURES, ProtocolError
 from carrick.host import Host, OwnAddressesChanged, Reachability, ReachabilityChanged
 from carrick.interfaces import Direction
-from carrick.network import Connection
+from carrick.network import Connection, StreamHandler
 from carrick.network.events import ConnectionOpened, Event, ListenAddressesChanged
 from carrick.protocols.autonat.addresses import can_be_probed, for_dial_back, voter
+from carrick.protocols.autonat.ids import DIAL, DIAL_BACK, DIAL_REQUEST
 from carrick.protocols.autonat.options import AutoNatOptions
 from carrick.protocols.autonat.state import Asking, Tracker, Verdict, overall
-from carrick.protocols.autonat.stranger import FAILURES, Stranger
-from carrick.protocols.autonat.v1.messages import DIAL
-from carrick.protocols.autonat.v1.service import V1
-from carrick.protocols.autonat.v2.client import Client
-from carrick.protocols.autonat.v2.messages import DIAL_REQUEST, ResponseStatus
-from carrick.protocols.autonat.v2.server import Server
-from carrick.protocols.autonat.v2.state import Finding, ProbeRejected
+from carrick.protocols.autonat.stranger import Stranger
 from carrick.protocols.identify import ObservedAddress
 from carrick.sockets import current_sockets
 
@@ -33,10 +29,17 @@ if TYPE_CHECKING:
 
     from trio_typing import TaskStatus
 
+    from carrick.network import Stream
+    from carrick.protocols.autonat.v1.service import V1
+    from carrick.protocols.autonat.v2.client import Client
+    from carrick.protocols.autonat.v2.server import Server
+    from carrick.protocols.autonat.v2.state import Finding
+
 __all__ = ["AutoNat"]
 
 V1_REFRESH = 900.0  # s; go-libp2p p2p/host/autonat/options.go
 V1_ASK_AGAIN = 90.0  # s; the same
+STREAMS_PER_PEER = 2  # of each protocol, at once; go-libp2p autonatv2/options.go
 _GATHER = 0.1  # s; events come in swarms
 _NODE = "node"
 
@@ -54,8 +57,7 @@ class AutoNat:
     def __init__(self, options: AutoNatOptions | None = None) -> None:
         self.options = options or AutoNatOptions()
         self._host: Host
-        self._client: Client
-        self._v1: V1
+        self._stranger: Stranger
         self._addresses: Tracker[Multiaddr] = Tracker(
             confidence=self.options.confidence, refresh=self.options.refresh
         )
@@ -102,13 +104,11 @@ class AutoNat:
     ) -> None:
         """Serve, and probe what there is, until cancelled."""
         self._host = host
-        stranger = Stranger(host, current_sockets())
-        self._client = Client(host)
-        self._v1 = V1(host, stranger, self.options)
-        self._client.start()
+        self._stranger = Stranger(host, current_sockets())
+        self._handle(DIAL_BACK, self._serve_dial_back)
         if self.options.serve:
-            Server(host, stranger, self.options).start()
-            self._v1.start()
+            self._handle(DIAL_REQUEST, self._serve_v2)
+            self._handle(DIAL, self._serve_v1)
         if not self.options.probe:
             task_status.started()
             return
@@ -120,7 +120,7 @@ class AutoNat:
             ObservedAddress,
             OwnAddressesChanged,
         )
-        with host.events.subscribe(*kinds) as events:
+        with host.events.subscribe(*kinds, where=self._concerns_us) as events:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._ask_all)
                 task_status.started()
@@ -129,6 +129,40 @@ class AutoNat:
                         self._take_hint(event.connection)
                     self._wake.set()
 
+    def _handle(self, protocol: str, serve: StreamHandler) -> None:
+        self._host.swarm.handle(
+            protocol, serve, service="autonat", streams_per_peer=STREAMS_PER_PEER
+        )
+
+    # The protocols load with their first stream, in either direction: a start does without them.
+
+    @cached_property
+    def _client(self) -> Client:
+        from carrick.protocols.autonat.v2.client import Client
+
+        return Client(self._host)
+
+    @cached_property
+    def _server(self) -> Server:
+        from carrick.protocols.autonat.v2.server import Server
+
+        return Server(self._host, self._stranger, self.options)
+
+    @cached_property
+    def _v1(self) -> V1:
+        from carrick.protocols.autonat.v1.service import V1
+
+        return V1(self._host, self._stranger, self.options)
+
+    async def _serve_dial_back(self, stream: Stream) -> None:
+        await self._client.take_nonce(stream)
+
+    async def _serve_v2(self, stream: Stream) -> None:
+        await self._server.serve(stream)
+
+    async def _serve_v1(self, stream: Stream) -> None:
+        await self._v1.serve(stream)
+
     def _reachable(self) -> list[Multiaddr]:
         found = self.addresses.items()
         return [address for address, verdict in found if verdict is Reachability.PUBLIC]
@@ -136,13 +170,21 @@ class AutoNat:
     def _may_be_told(self, address: Multiaddr) -> bool:
         return self.addresses.get(address) is not Reachability.PRIVATE
 
+    def _concerns_us(self, event: Event) -> bool:
+        """Whether it can change whom we ask, or about what."""
+        match event:
+            case ConnectionOpened(connection):
+                return self._is_far(connection)
+            case ObservedAddress(_, address):
+                return self._for_dial_back(address) is not None
+        return True
+
     def _take_hint(self, connection: Connection) -> None:
-        """A stranger came to us: perhaps we are reachable after all."""
+        """Somebody from afar is there: if it came to us, perhaps we are reachable after all."""
         if (
             connection.direction is Direction.INBOUND
             and not connection.is_limited
             and self.reachability is Reachability.PRIVATE
-            and self._is_far(connection)
         ):
             now = trio.current_time()
             self._addresses.recheck(now)
@@ -174,13 +216,16 @@ class AutoNat:
                     await trio.sleep(_GATHER)
 
     async def _ask_v2(self, connection: Connection, asking: Asking[Multiaddr]) -> None:
+        from carrick.protocols.autonat.v2.messages import ResponseStatus
+        from carrick.protocols.autonat.v2.state import ProbeRejected
+
         tracker, server = self._addresses, asking.server
         try:
             finding = await self._client.probe(connection, asking.things)
         except ProbeRejected as error:
             refused = error.status is ResponseStatus.DIAL_REFUSED
             tracker.failed(server, trio.current_time(), refused=refused)
-        except (*FAILURES, ProtocolError) as error:
+        except (*PEER_FAILURES, ProtocolError) as error:
             _log.debug("%s: %s", connection, error or type(error))
             tracker.failed(server, trio.current_time())
         else:
@@ -190,7 +235,7 @@ class AutoNat:
     async def _ask_v1(self, connection: Connection, server: Hashable) -> None:
         try:
             reachable = await self._v1.ask(connection, self._candidates(trio.current_time()))
-        except FAILURES as error:
+        except PEER_FAILURES as error:
             _log.debug("%s: %s", connection, error or type(error))
             reachable = None
         if reachable is None:
@@ -205,9 +250,12 @@ class AutoNat:
         host = self._host
         listening = host.swarm.listen_addresses
         every = [*host.own_addresses.known(), *host.observed.candidates(listening, now)]
-        allow_private = self.options.allow_private
-        bare = [for_dial_back(each, host.id, allow_private=allow_private) for each in every]
+        bare = map(self._for_dial_back, every)
         return list(dict.fromkeys(each for each in bare if each is not None))
+
+    def _for_dial_back(self, address: Multiaddr) -> Multiaddr | None:
+        allow_private = self.options.allow_private
+        return for_dial_back(address, self._host.id, allow_private=allow_private)
 
     def _servers(self, protocol: str) -> dict[Hashable, Connection]:
         """Whom we may ask, one of each network, in random order."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from carrick.addressing import Multiaddr, host_ip
-from carrick.errors import CarrickError
+from carrick.errors import PEER_FAILURES
 from carrick.host import Host
 from carrick.interfaces import SocketOpener
 from carrick.sockets import use_sockets
@@ -19,12 +19,9 @@ if TYPE_CHECKING:
     from carrick.identity import PeerId
     from carrick.network import Connection
 
-__all__ = ["FAILURES", "Stranger", "Visit"]
+__all__ = ["Stranger", "Visit"]
 
 _log = logging.getLogger("carrick.autonat")
-
-FAILURES = (CarrickError, trio.BrokenResourceError, trio.ClosedResourceError)
-"""What a peer, or the network between, can cause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +88,7 @@ class Stranger:
                 if talk is not None:
                     await talk(connection)
                 talked = True
-            except (*FAILURES, trio.TooSlowError) as error:
+            except (*PEER_FAILURES, trio.TooSlowError) as error:
                 _log.debug("%s at %s: %s", peer, reached or addresses, error or type(error))
             nursery.cancel_scope.cancel()
         return Visit(reached, talked)

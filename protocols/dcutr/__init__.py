@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from carrick.protocols.dcutr.events import DirectConnectionMade, UpgradeFailed
-from carrick.protocols.dcutr.messages import DCUTR
+from carrick.protocols.dcutr.ids import DCUTR
 from carrick.protocols.dcutr.options import DcutrOptions
 from carrick.protocols.dcutr.service import Dcutr
 from carrick.protocols.dcutr.strategies import Punch, Reverse

@@ -85,7 +85,7 @@ def targets(
             bare, named = split_peer(address)
         except (AddressError, IdentityError):
             continue
-        if bare and named in (None, peer) and bare not in mine:
+        if bare.to_bytes() and named in (None, peer) and bare not in mine:
             found[bare] = None
     together = bool(public_ips(found) & own)
     far: list[Multiaddr] = []

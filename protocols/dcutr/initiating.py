@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from carrick.errors import CarrickError, ProtocolError, ProtocolNotSupported
+from carrick.errors import PEER_FAILURES, CarrickError, ProtocolError, ProtocolNotSupported
 from carrick.interfaces import Role
 from carrick.protocols.dcutr.addresses import Targets, public_ips
 from carrick.protocols.dcutr.messages import DCUTR, MAX_MESSAGE
-from carrick.protocols.dcutr.punching import FAILURES, Puncher
+from carrick.protocols.dcutr.punching import Puncher
 from carrick.protocols.dcutr.state import (
     ATTEMPTS,
     Initiator,
@@ -86,7 +86,7 @@ class Initiation:
                 ready = False
             except trio.TooSlowError:
                 attempt.end(trio.current_time(), AttemptOutcome.TIMEOUT, "no answer in time")
-            except FAILURES as error:
+            except PEER_FAILURES as error:
                 attempt.end(trio.current_time(), AttemptOutcome.PROTOCOL_ERROR, str(error))
                 if isinstance(error, ProtocolError):
                     break

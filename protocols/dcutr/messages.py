@@ -8,18 +8,21 @@ rust skip as they skip every field that they do not know: see `pb/dcutr.proto`, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from carrick.addressing import Multiaddr, address_from_bytes
 from carrick.errors import InvalidAddress, MessageTooLarge, ProtocolError
 from carrick.host import Dependence, Nat, NatBehaviour, PortDelta
 from carrick.interfaces import Buffer
-from carrick.protocols.dcutr.pb import dcutr_pb2 as pb
-from carrick.wire import parse_message
+from carrick.protocols.dcutr.ids import DCUTR
+from carrick.wire import GeneratedModule, parse_message
+
+if TYPE_CHECKING:
+    from carrick.protocols.dcutr.pb import dcutr_pb2 as pb
+else:
+    pb = GeneratedModule("carrick.protocols.dcutr.pb.dcutr_pb2")
 
 __all__ = ["DCUTR", "MAX_MESSAGE", "Connect", "Message", "Sync", "decode"]
-
-DCUTR = "/libp2p/dcutr"
 
 MAX_MESSAGE = 4096  # bytes; "SHOULD refuse" more
 MAX_RECEIVED = 64  # addresses in a message; more break the protocol (ATTACKS row 70)

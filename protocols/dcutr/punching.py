@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from carrick.addressing import Multiaddr, rank
-from carrick.errors import CarrickError
+from carrick.errors import PEER_FAILURES
 from carrick.host import Host, Nat
 from carrick.interfaces import Role
 from carrick.protocols.dcutr.addresses import Targets, hopeless, public_ips, targets, tellable
@@ -27,14 +27,11 @@ if TYPE_CHECKING:
     from carrick.identity import PeerId
     from carrick.network import Connection
 
-__all__ = ["FAILURES", "Puncher"]
+__all__ = ["Puncher"]
 
 _log = logging.getLogger("carrick.dcutr")
 
 _LOOK = 1.0  # s for the relay to say where it sees us
-
-# What a peer, or the network between, can cause.
-FAILURES = (CarrickError, trio.BrokenResourceError, trio.ClosedResourceError)
 
 
 class Puncher:
@@ -106,7 +103,7 @@ class Puncher:
     async def _identify(self, connection: Connection) -> None:
         try:
             await self.host.service(Identify).identify(connection)
-        except FAILURES as error:
+        except PEER_FAILURES as error:
             _log.debug("%s does not say where it sees us: %s", connection, error)
 
     # --- where the peer is ------------------------------------------------------------------------
@@ -171,7 +168,7 @@ class Puncher:
                         try:
                             met = await self.host.swarm.punch(upgrade.peer, where.far, role=role)
                             self._made(upgrade, met)
-                        except FAILURES as error:
+                        except PEER_FAILURES as error:
                             reason = str(error)
                     if where.near:
                         await upgrade.done.wait()
@@ -198,5 +195,5 @@ class Puncher:
         try:
             if swarm.gater.allow_dial(peer, address):
                 self._made(upgrade, await swarm.dialer.dial_back(peer, address))
-        except FAILURES as error:
+        except PEER_FAILURES as error:
             _log.debug("dialling %s at %s: %s", peer, address, error)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from carrick.errors import PeerTimeout, ProtocolError
+from carrick.errors import PEER_FAILURES, PeerTimeout, ProtocolError
 from carrick.protocols.dcutr.addresses import public_ips
 from carrick.protocols.dcutr.messages import MAX_MESSAGE, Connect
-from carrick.protocols.dcutr.punching import FAILURES, Puncher
+from carrick.protocols.dcutr.punching import Puncher
 from carrick.protocols.dcutr.state import ATTEMPTS, STREAM_LIFE, Responder, attempt_time
 from carrick.protocols.dcutr.upgrade import Attempt, AttemptOutcome, Outcome, Upgrade
 
@@ -40,7 +40,7 @@ async def respond(puncher: Puncher, upgrade: Upgrade, stream: Stream) -> None:
     except trio.TooSlowError:
         attempt.end(trio.current_time(), AttemptOutcome.TIMEOUT, "no SYNC in time")
         raise PeerTimeout(f"no SYNC within {STREAM_LIFE:g} s", peer=stream.peer_id) from None
-    except FAILURES as error:
+    except PEER_FAILURES as error:
         attempt.end(trio.current_time(), AttemptOutcome.PROTOCOL_ERROR, str(error))
         raise
     finally:

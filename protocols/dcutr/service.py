@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -17,12 +17,8 @@ from carrick.network import Connection, Stream
 from carrick.network.events import ConnectionOpened, StreamClosed
 from carrick.network.firewall import guarded
 from carrick.protocols.dcutr.events import DirectConnectionMade, UpgradeFailed
-from carrick.protocols.dcutr.initiating import Initiation
-from carrick.protocols.dcutr.messages import DCUTR
+from carrick.protocols.dcutr.ids import DCUTR
 from carrick.protocols.dcutr.options import DcutrOptions
-from carrick.protocols.dcutr.punching import Puncher
-from carrick.protocols.dcutr.responding import respond
-from carrick.protocols.dcutr.state import ATTEMPTS
 from carrick.protocols.dcutr.strategies import Punch, RelayAsAgreed, Reverse
 from carrick.protocols.dcutr.upgrade import AttemptOutcome, Outcome, Upgrade
 
@@ -30,6 +26,7 @@ if TYPE_CHECKING:
     from trio_typing import TaskStatus
 
     from carrick.identity import PeerId
+    from carrick.protocols.dcutr.punching import Puncher
 
 __all__ = ["Dcutr"]
 
@@ -50,7 +47,6 @@ class Dcutr:
         self._barred: dict[PeerId, frozenset[str]] = {}
         """Of our strategies, those that must not be used with a peer."""
         self._strategies = {each.name: each for each in (Reverse(self), Punch(self))}
-        self._puncher: Puncher
         self._host: Host
         self._nursery: trio.Nursery | None = None
 
@@ -59,7 +55,6 @@ class Dcutr:
     ) -> None:
         """Upgrade what is relayed, until cancelled."""
         self._host = host
-        self._puncher = Puncher(host, self.options, self._made)
         if self.options.allow_private:
             host.observed.private = True
         for strategy in self._strategies.values():
@@ -67,13 +62,12 @@ class Dcutr:
         if (relay := host.strategies.get("relay")) is not None:
             host.add_strategy(RelayAsAgreed(relay, self))
         try:
-            with host.events.subscribe(ConnectionOpened) as opened:
+            with host.events.subscribe(ConnectionOpened, where=_is_relayed) as opened:
                 async with trio.open_nursery() as self._nursery:
                     host.handle(DCUTR, self._serve, allow_limited=True)
                     task_status.started()
                     async for event in opened:
-                        if event.connection.is_relayed:
-                            self.upgrade(event.connection)
+                        self.upgrade(event.connection)
         finally:
             self._nursery = None
 
@@ -94,6 +88,13 @@ class Dcutr:
         self._begin(upgrade)
         relayed.call_at_end(self._forget)
         return upgrade
+
+    @cached_property
+    def _puncher(self) -> Puncher:
+        # What an upgrade takes loads with the first: most nodes never have one.
+        from carrick.protocols.dcutr.punching import Puncher
+
+        return Puncher(self._host, self.options, self._made)
 
     # --- both sides -------------------------------------------------------------------------------
 
@@ -138,6 +139,8 @@ class Dcutr:
 
     async def _lead(self, upgrade: Upgrade) -> None:
         """We are B."""
+        from carrick.protocols.dcutr.initiating import Initiation
+
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._notice, upgrade)
             with upgrade.attempting:
@@ -202,6 +205,9 @@ class Dcutr:
     # --- A ----------------------------------------------------------------------------------------
 
     async def _serve(self, stream: Stream) -> None:
+        from carrick.protocols.dcutr.responding import respond
+        from carrick.protocols.dcutr.state import ATTEMPTS
+
         connection, peer = stream.connection, stream.peer_id
         if not connection.is_relayed or connection.direction is Direction.INBOUND:
             raise ProtocolError("only who was reached over a relay may begin", peer=peer)
@@ -256,6 +262,10 @@ class Dcutr:
         """Everything is welcome."""
         self._barred.pop(peer, None)
         self._host.own_addresses.reticent.discard(peer)
+
+
+def _is_relayed(opened: ConnectionOpened) -> bool:
+    return opened.connection.is_relayed
 
 
 def _how(upgrade: Upgrade, connection: Connection) -> str:

@@ -72,7 +72,7 @@ def fitting(
     for address in addresses:
         try:
             bare, named = split_peer(address)
-            if bare and (named is None or named == peer) and wanted(reach(bare)):
+            if bare.to_bytes() and named in (None, peer) and wanted(reach(bare)):
                 found[bare] = None
         except (AddressError, IdentityError):
             continue

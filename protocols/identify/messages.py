@@ -10,14 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from carrick.addressing import Multiaddr, address_from_bytes
 from carrick.errors import IdentityError, InvalidAddress, ProtocolError
 from carrick.identity import PublicKey
 from carrick.interfaces import Buffer
-from carrick.protocols.identify.pb.identify_pb2 import Identify as _Message
 from carrick.transports.multistream import check_protocol
-from carrick.wire import encode_varint, parse_message
+from carrick.wire import GeneratedModule, encode_varint, parse_message
+
+if TYPE_CHECKING:
+    from carrick.protocols.identify.pb import identify_pb2 as pb
+else:
+    pb = GeneratedModule("carrick.protocols.identify.pb.identify_pb2")
 
 __all__ = ["Info", "MessageReader", "decode_addresses", "encode_messages", "encode_observed"]
 
@@ -67,7 +72,7 @@ def encode_messages(info: Info, *, spare: int = 0) -> list[bytes]:
     Raises:
         ValueError: a single value does not fit into a message.
     """
-    head = _Message()
+    head = pb.Identify()
     if info.public_key is not None:
         head.public_key = info.public_key.to_protobuf()
     if info.observed_address is not None:
@@ -86,13 +91,13 @@ def encode_messages(info: Info, *, spare: int = 0) -> list[bytes]:
         if size > room:
             if len(messages) == most:
                 break
-            messages.append(_Message())
+            messages.append(pb.Identify())
             room = MAX_SENT_MESSAGE
         (messages[-1].protocols if is_protocol else messages[-1].listen_addresses).append(value)
         room -= size
     if info.signed_record is not None:
         if len(messages) > 1 or _field_size(info.signed_record) > room:
-            messages.append(_Message())
+            messages.append(pb.Identify())
         messages[-1].signed_peer_record = info.signed_record
     encoded = [message.SerializeToString() for message in messages]
     if any(len(message) > MAX_SENT_MESSAGE for message in encoded):
@@ -103,7 +108,7 @@ def encode_messages(info: Info, *, spare: int = 0) -> list[bytes]:
 def encode_observed(address: Multiaddr) -> bytes:
     """The field that tells a peer where we see it; appended to a message it becomes a part of it,
     as with every protobuf message."""
-    return _Message(observed_address=address.to_bytes()).SerializeToString()
+    return pb.Identify(observed_address=address.to_bytes()).SerializeToString()
 
 
 class MessageReader:
@@ -112,7 +117,7 @@ class MessageReader:
     __slots__ = ("_count", "_merged")
 
     def __init__(self) -> None:
-        self._merged = _Message()
+        self._merged = pb.Identify()
         self._count = 0
 
     def receive(self, payload: Buffer) -> None:
@@ -124,7 +129,7 @@ class MessageReader:
         self._count += 1
         if self._count > MAX_MESSAGES:
             raise ProtocolError(f"more than {MAX_MESSAGES} identify messages")
-        merged, message = self._merged, parse_message(_Message, payload)
+        merged, message = self._merged, parse_message(pb.Identify, payload)
         if len(merged.protocols) + len(message.protocols) > MAX_PROTOCOLS:
             raise ProtocolError(f"more than {MAX_PROTOCOLS} protocols")
         if len(merged.listen_addresses) + len(message.listen_addresses) > MAX_ADDRESSES:
@@ -190,6 +195,8 @@ def _public_key(data: bytes) -> PublicKey:
 def _printable(text: bytes) -> str:
     """A stranger's text, safe to show on a terminal, and not longer than it was."""
     decoded = text.decode(errors="replace")
+    if decoded.isprintable() and "\ufffd" not in decoded:
+        return decoded
     return "".join(c if c.isprintable() and c != "\ufffd" else "?" for c in decoded)
 
 

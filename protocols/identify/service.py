@@ -7,16 +7,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
+from weakref import WeakKeyDictionary
 
 import trio
 
 from carrick import __version__
 from carrick.addressing import Multiaddr, host_ip, split_peer
-from carrick.errors import CarrickError, IdentityError, PeerTimeout, ProtocolError
+from carrick.deadlines import deadline
+from carrick.errors import PEER_FAILURES, IdentityError, PeerTimeout, ProtocolError
 from carrick.host import Host, OwnAddressesChanged
 from carrick.identity import PeerId
 from carrick.network import Connection, ConnectionCode, Stream, StreamCode
+from carrick.network.admission import TokenBucket
 from carrick.network.events import ListenAddressesChanged, ProtocolsChanged
 from carrick.peerstore import Ttl
 from carrick.protocols.identify.acceptance import Accepted, KeyMismatch, accept
@@ -40,8 +43,10 @@ ID_PUSH = "/ipfs/id/push/1.0.0"
 
 _log = logging.getLogger("carrick.identify")
 
-# What a peer, or the network between, can cause.
-_FAILURES = (CarrickError, trio.BrokenResourceError, trio.ClosedResourceError)
+_PUSHES = (0.2, 5.0)  # per second, at once: go hears 0.2 and 10 from all of an IPv4 /24 (id.go)
+
+_Said: TypeAlias = tuple[tuple[str, ...], tuple[Multiaddr, ...]]
+"""What a peer was told: our protocols and addresses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +82,7 @@ class Identify:
         self._host: Host
         self._own: OwnInfo
         self._rates: PushRates
+        self._said: WeakKeyDictionary[Connection, _Said] = WeakKeyDictionary()
 
     async def run(
         self, host: Host, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -98,14 +104,16 @@ class Identify:
             host.handle(ID, self._answer, allow_limited=True)
             host.handle(ID_PUSH, self._take_push, allow_limited=True)
             host.add_connection_step(self._step)
-            pushed = self._state()
+            pushed, pace = self._state(), TokenBucket(*_PUSHES, trio.current_time())
             task_status.started()
             async for _ in changes:
                 await trio.sleep(self.options.push_delay)
+                await trio.sleep(pace.wait(trio.current_time()))
                 while changes.get_nowait() is not None:
                     pass
                 if (state := self._state()) != pushed:
                     pushed = state
+                    pace.take(trio.current_time())
                     await self.push()
 
     # --- asking -----------------------------------------------------------------------------------
@@ -130,7 +138,7 @@ class Identify:
     async def _step(self, connection: Connection) -> None:
         try:
             await self.identify(connection)
-        except _FAILURES as error:
+        except PEER_FAILURES as error:
             _log.debug("identify of %s failed: %s", connection, error or type(error))
             self._host.events.publish(IdentifyFailed(connection, error))
         except trio.Cancelled:
@@ -161,19 +169,27 @@ class Identify:
             stream.reset(StreamCode.RATE_LIMITED)
             raise ProtocolError("too many identify requests", peer=stream.peer_id)
         with _deadline(self.options.timeout, stream.connection):
-            await stream.send_last(self._messages_for(stream.connection))
+            await self._tell(stream)
 
-    def _messages_for(self, connection: Connection) -> bytes:
-        remote = connection.remote_address
-        own = self._host.own_addresses
-        return self._own.encoded(
-            self._host.protocols, own.for_connection(connection), remote, every_address=own.all()
+    async def _tell(self, stream: Stream) -> None:
+        connection = stream.connection
+        said = protocols, addresses = self._news_for(connection)
+        message = self._own.encoded(
+            protocols,
+            addresses,
+            connection.remote_address,
+            every_address=self._host.own_addresses.all(),
         )
+        await stream.send_last(message)
+        self._said[connection] = said
+
+    def _news_for(self, connection: Connection) -> _Said:
+        return self._host.protocols, self._host.own_addresses.for_connection(connection)
 
     # --- pushes -----------------------------------------------------------------------------------
 
     async def push(self) -> None:
-        """Tell every connected peer who we are now, unless it is known not to listen."""
+        """Tell every connected peer who we are now, unless it was told so, or does not listen."""
         peers: dict[PeerId, Connection] = {}
         for connection in self._host.connections:
             if connection.protocols is None or ID_PUSH in connection.protocols:
@@ -184,7 +200,8 @@ class Identify:
 
         async def work() -> None:
             for connection in pending:
-                await self._push_to(connection)
+                if self._said.get(connection) != self._news_for(connection):
+                    await self._push_to(connection)
 
         async with trio.open_nursery() as nursery:
             for _ in range(min(self.options.push_concurrency, len(peers))):
@@ -194,9 +211,9 @@ class Identify:
         try:
             with _deadline(self.options.timeout, connection):
                 stream = await connection.open_stream(ID_PUSH)
-                await stream.send_last(self._messages_for(connection))
+                await self._tell(stream)
                 await stream.aclose()
-        except _FAILURES as error:
+        except PEER_FAILURES as error:
             _log.debug("push to %s failed: %s", connection, error or type(error))
 
     async def _take_push(self, stream: Stream) -> None:
@@ -244,7 +261,7 @@ class Identify:
             bare, named = split_peer(observed)
         except IdentityError:
             return None
-        return bare if bare and named in (None, self._host.id) else None
+        return bare if bare.to_bytes() and named in (None, self._host.id) else None
 
     def _state(self) -> tuple[frozenset[str], tuple[Multiaddr, ...]]:
         return frozenset(self._host.protocols), self._host.own_addresses.all()
@@ -255,7 +272,5 @@ def _deadline(timeout: float, connection: Connection) -> Iterator[None]:
     if trio.current_effective_deadline() <= trio.current_time() + timeout:
         yield  # that of all connection steps comes first
         return
-    with trio.move_on_after(timeout) as scope:
+    with deadline(timeout, "identify was not done", peer=connection.peer_id):
         yield
-    if scope.cancelled_caught:
-        raise PeerTimeout(f"identify was not done within {timeout:g} s", peer=connection.peer_id)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from carrick.errors import PEER_FAILURES
 from carrick.protocols.kademlia.messages import PeerInfo
 from carrick.protocols.kademlia.optimistic import POOL
-from carrick.protocols.kademlia.walking import FAILURES
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
@@ -67,7 +67,7 @@ class Telling:
     async def tell(self, peer: PeerInfo) -> None:
         try:
             await self._send(peer)
-        except FAILURES:
+        except PEER_FAILURES:
             pass
         else:
             self.told += 1

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import trio
 
-from carrick.errors import StreamReset
+from carrick.errors import PEER_FAILURES, StreamReset
 from carrick.identity import PeerId
 from carrick.protocols.kademlia.background import Background, Telling
 from carrick.protocols.kademlia.errors import InvalidRecord, NothingStored
@@ -21,7 +21,6 @@ from carrick.protocols.kademlia.sizing import SizeEstimator, gamma_quantile, nor
 from carrick.protocols.kademlia.table import RoutingTable
 from carrick.protocols.kademlia.tracing import Watch
 from carrick.protocols.kademlia.validation import Validators
-from carrick.protocols.kademlia.walking import FAILURES
 
 __all__ = ["Dht", "Neighbours", "QUORUM"]
 
@@ -164,7 +163,7 @@ class Dht:
         """
         try:
             answer = await self.messenger.request(peer, message)
-        except FAILURES as error:
+        except PEER_FAILURES as error:
             # A value is refused by a reset: that says nothing against the peer.
             if message.type is not MessageType.PUT_VALUE or not isinstance(error, StreamReset):
                 self._lost(peer.id)
@@ -368,7 +367,7 @@ async def _succeeded(act: Callable[[PeerInfo], Awaitable[None]], peers: Sequence
         nonlocal done
         try:
             await act(peer)
-        except FAILURES:
+        except PEER_FAILURES:
             return
         done += 1
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import trio
 
-from carrick.errors import MessageTooLarge, PeerTimeout, ProtocolError, StreamReset
+from carrick.deadlines import deadline
+from carrick.errors import PEER_FAILURES, MessageTooLarge, ProtocolError, StreamReset
 from carrick.identity import PeerId
 from carrick.network import Stream, Swarm
 from carrick.protocols.kademlia.messages import MAX_MESSAGE, Message, PeerInfo, decode
-from carrick.protocols.kademlia.walking import FAILURES
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
@@ -67,7 +66,7 @@ class StreamMessenger:
             self._idle.clear()
 
     async def request(self, peer: PeerInfo, message: Message) -> Message:
-        with _deadline(self._timeout, peer.id, self._protocol):
+        with deadline(self._timeout, "no answer", peer=peer.id, protocol=self._protocol):
             kept = self._idle.pop(peer.id, None)
             if kept is not None:
                 # If the peer has closed it meanwhile, that says nothing about a new one.
@@ -75,12 +74,12 @@ class StreamMessenger:
                     return await self._exchange(kept[0], message)
                 except MessageTooLarge:
                     raise
-                except FAILURES:
+                except PEER_FAILURES:
                     pass
             return await self._exchange(await self._open(peer), message)
 
     async def tell(self, peer: PeerInfo, message: Message) -> None:
-        with _deadline(self._timeout, peer.id, self._protocol):
+        with deadline(self._timeout, "no answer", peer=peer.id, protocol=self._protocol):
             stream = await self._open(peer)
             async with stream:
                 await stream.write_frame(message.encode())
@@ -125,11 +124,3 @@ class StreamMessenger:
         if len(self._idle) > MAX_IDLE_STREAMS:
             _, (oldest, _) = self._idle.popitem(last=False)
             oldest.reset()
-
-
-@contextmanager
-def _deadline(timeout: float, peer: PeerId, protocol: str) -> Iterator[None]:
-    with trio.move_on_after(timeout) as scope:
-        yield
-    if scope.cancelled_caught:
-        raise PeerTimeout(f"no answer within {timeout:g} s", peer=peer, protocol=protocol)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from carrick.errors import PEER_FAILURES
 from carrick.identity import PeerId
 from carrick.protocols.kademlia.errors import NotFound
 from carrick.protocols.kademlia.keyspace import common_prefix_length, key_of, peer_key
@@ -15,7 +16,7 @@ from carrick.protocols.kademlia.lookup import DisjointLookup, Lookup
 from carrick.protocols.kademlia.messages import Message, PeerInfo
 from carrick.protocols.kademlia.sizing import gamma_quantile
 from carrick.protocols.kademlia.tracing import Hop, HopKind, Watch
-from carrick.protocols.kademlia.walking import FAILURES, walk
+from carrick.protocols.kademlia.walking import walk
 
 if TYPE_CHECKING:
     from carrick.protocols.kademlia.dht import Dht
@@ -135,7 +136,7 @@ class Query:
                     self._known[each.id] = few
             if self._look is not None:
                 found = self._look(peer, answer)
-        except FAILURES as error:
+        except PEER_FAILURES as error:
             self._tell(HopKind.FAILED, peer, started, error=str(error))
             raise
         closer = tuple(each.id for each in answer.closer)

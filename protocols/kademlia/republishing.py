@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from carrick.errors import CarrickError
+from carrick.errors import PEER_FAILURES, CarrickError
 from carrick.identity import PeerId
 from carrick.protocols.kademlia.dht import Dht
 from carrick.protocols.kademlia.errors import InvalidRecord, NotFound
@@ -20,7 +20,6 @@ from carrick.protocols.kademlia.interfaces import Publication, PublicationStore
 from carrick.protocols.kademlia.keyspace import BITS, key_of, peer_key
 from carrick.protocols.kademlia.messages import Message, MessageType, PeerInfo
 from carrick.protocols.kademlia.schedule import REPUBLISH, Schedule
-from carrick.protocols.kademlia.walking import FAILURES
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
@@ -206,7 +205,7 @@ class Republisher:
                     message = Message(MessageType.ADD_PROVIDER, key, providers=(us,))
                     try:
                         await dht.messenger.tell(peer, message)
-                    except FAILURES:
+                    except PEER_FAILURES:
                         return  # nor would it take the others
                     told[key] += 1
 

@@ -1,20 +1,18 @@
 """What a DHT server holds, and what it publishes, in a SQLite file.
 
 As the peerstore's: everything is in memory, within the same bounds as without a file, and the file
-is written behind, in transactions. A write ahead log makes a transaction that has ended survive
-the end of the process, by a kill too.
+is written behind, in transactions.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
-import stat
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
+from carrick.database import Database, Kind
 from carrick.errors import CarrickError, IdentityError, ProtocolError
 from carrick.identity import PeerId
 from carrick.protocols.kademlia.interfaces import (
@@ -29,9 +27,22 @@ from carrick.wire import FrameReader, encode_frame
 
 __all__ = ["DhtFile", "DhtFileError"]
 
-APPLICATION_ID = 0x43726B44  # "CrkD", in the header of the file
-SCHEMA_VERSION = 1
-_SCHEMA = """
+MAX_BEHIND = 4096  # changes that are not written yet
+_MAX_ADDRESS = 1 << 16  # bytes
+
+K = TypeVar("K")
+
+
+class DhtFileError(CarrickError):
+    """The file of a DHT cannot be used; the message says why."""
+
+
+KIND = Kind(
+    "DHT store",
+    DhtFileError,
+    application=0x43726B44,  # "CrkD"
+    version=1,
+    schema="""
 CREATE TABLE records (
     network TEXT, key BLOB, value BLOB NOT NULL, at REAL NOT NULL, PRIMARY KEY (network, key)
 ) WITHOUT ROWID;
@@ -43,30 +54,15 @@ CREATE TABLE published (
     network TEXT, key BLOB, provided INTEGER, value BLOB, at REAL NOT NULL,
     PRIMARY KEY (network, key, provided)
 ) WITHOUT ROWID;
-"""
-MAX_BEHIND = 4096  # changes that are not written yet
-_MAX_ADDRESS = 1 << 16  # bytes
-_REASONS = {
-    sqlite3.SQLITE_BUSY: "it is in use by another process",
-    sqlite3.SQLITE_NOTADB: "it is no DHT store",
-    sqlite3.SQLITE_CORRUPT: "it is damaged; delete it to begin anew",
-    sqlite3.SQLITE_READONLY: "it, or its folder, cannot be written to",
-    sqlite3.SQLITE_CANTOPEN: "its folder cannot be written to",
-    sqlite3.SQLITE_FULL: "the disk is full",
-}
-
-K = TypeVar("K")
-
-
-class DhtFileError(CarrickError):
-    """The file of a DHT cannot be used; the message says why."""
+""",
+)
 
 
 class DhtFile:
     """The stores of the DHTs of one host. One process at a time has the file open.
 
     Args:
-        path: the file; made (mode 0600) if it is not there. SQLite keeps `<path>-wal` beside it.
+        path: the file; see `Database`.
 
     Raises:
         DhtFileError: the file is in use, of something else, of another version, damaged, or cannot
@@ -74,18 +70,8 @@ class DhtFile:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = os.path.abspath(path)
+        self._file = Database(path, KIND)
         self._journals: list[_Journal[Any]] = []
-        self._db: sqlite3.Connection | None = None
-        with self._clear_errors("opened"):
-            _create(self._path)
-            db = sqlite3.connect(self._path, timeout=0, isolation_level="IMMEDIATE")
-            try:
-                _prepare(db, self._path)
-            except BaseException:
-                db.close()
-                raise
-        self._db = db
 
     def records(self, network: str) -> RecordStore:
         """The values of one DHT, by its protocol id. Ask for it once."""
@@ -148,9 +134,7 @@ class DhtFile:
 
     def flush(self, limit: int | None = None) -> int:
         """Write up to `limit` changes; returns how many are left."""
-        if self._db is None:
-            raise DhtFileError(f"the DHT store {self._path} is closed")
-        with self._clear_errors("written"), self._db as db:
+        with self._file.transaction("written") as db:
             for journal in self._journals:
                 written = journal.write(db, limit)
                 limit = None if limit is None else limit - written
@@ -158,14 +142,12 @@ class DhtFile:
 
     def close(self) -> None:
         """Write what is left. More than once does nothing."""
-        if self._db is None:
+        if self._file.closed:
             return
         try:
             self.flush()
         finally:
-            with self._clear_errors("closed"):
-                self._db.close()
-            self._db = None
+            self._file.close()
 
     # --- within -----------------------------------------------------------------------------------
 
@@ -179,11 +161,8 @@ class DhtFile:
         return note
 
     def _rows(self, query: str, network: str) -> list[Any]:
-        if self._db is None:
-            raise DhtFileError(f"the DHT store {self._path} is closed")
-        with self._clear_errors("read"):
-            found = self._db.execute(f"{query} WHERE network = ? ORDER BY at", (network,))
-            return found.fetchall()
+        with self._file.transaction("read") as db:
+            return db.execute(f"{query} WHERE network = ? ORDER BY at", (network,)).fetchall()
 
     def _provider(self, peer: bytes, addresses: bytes) -> PeerInfo:
         try:
@@ -191,21 +170,7 @@ class DhtFile:
             frames.feed(addresses)
             return PeerInfo(PeerId(peer), tuple(iter(frames.next, None)))
         except (IdentityError, ProtocolError) as error:
-            raise DhtFileError(
-                f"the DHT store {self._path} is damaged ({error}); delete it to begin anew"
-            ) from error
-
-    @contextmanager
-    def _clear_errors(self, done: str) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without SQLite's extension bits
-            why = _REASONS.get(code, str(error))
-            raise DhtFileError(f"the DHT store {self._path} cannot be {done}: {why}") from error
-        except OSError as error:
-            why = error.strerror or str(error)
-            raise DhtFileError(f"the DHT store {self._path} cannot be {done}: {why}") from error
+            raise self._file.damaged(error) from error
 
 
 class _Journal(Generic[K]):
@@ -271,40 +236,6 @@ class _Publications:
     def drop(self, key: bytes, *, provided: bool) -> None:
         if self._kept.pop((key, provided), None) is not None:
             self._changed((key, provided))
-
-
-def _create(path: str) -> None:
-    """See to a regular file. One that is there is not opened: closing it would lose the locks of
-    another connection of this process on it."""
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-    except FileExistsError:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise OSError("it is no regular file") from None
-
-
-def _prepare(db: sqlite3.Connection, path: str) -> None:
-    """Lock the file, see what it is, and set it up if it is empty. Others' files stay untouched."""
-    db.execute("PRAGMA locking_mode = EXCLUSIVE")
-    (application,) = db.execute("PRAGMA application_id").fetchone()
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if application != APPLICATION_ID and (application or version or tables):
-        raise DhtFileError(f"{path} is an SQLite database of something else, no DHT store")
-    if application == APPLICATION_ID and version != SCHEMA_VERSION:
-        raise DhtFileError(
-            f"the DHT store {path} has version {version}, this program knows {SCHEMA_VERSION}; "
-            "use another file, or delete it"
-        )
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = NORMAL")  # a commit is written, not waited for on the disk
-    db.execute("BEGIN EXCLUSIVE")
-    if not tables:
-        for statement in _SCHEMA.split(";"):
-            db.execute(statement)
-        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    db.commit()
 
 
 def _join(addresses: Iterable[bytes]) -> bytes:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from carrick.errors import PEER_FAILURES
 from carrick.identity import PeerId
 from carrick.protocols.kademlia.dht import Dht
 from carrick.protocols.kademlia.keyspace import MAX_AIMED, key_sharing, peer_key
 from carrick.protocols.kademlia.messages import Message, MessageType
-from carrick.protocols.kademlia.walking import FAILURES
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
@@ -95,7 +95,7 @@ class Upkeep:
         dht = self._dht
         try:
             await dht.ask(dht.describe(peer), Message(MessageType.FIND_NODE, dht.own.to_bytes()))
-        except FAILURES as error:
+        except PEER_FAILURES as error:
             _log.debug("%s does not answer: %s", peer, error)
             return False
         if not self.bootstrapped.is_set():

@@ -7,16 +7,14 @@ from typing import TypeAlias
 
 import trio
 
-from carrick.errors import CarrickError
+from carrick.errors import PEER_FAILURES
 from carrick.identity import PeerId
 from carrick.protocols.kademlia.lookup import DisjointLookup, Lookup
 
-__all__ = ["FAILURES", "Ask", "walk"]
+__all__ = ["Ask", "walk"]
 
 Ask: TypeAlias = Callable[[PeerId], Awaitable[Iterable[PeerId]]]
-"""Asks a peer, and returns the nearer ones that it named; raises one of `FAILURES`."""
-
-FAILURES = (CarrickError, trio.BrokenResourceError, trio.ClosedResourceError)
+"""Asks a peer, and returns the nearer ones that it named; raises one of `PEER_FAILURES`."""
 
 
 async def walk(lookup: Lookup | DisjointLookup, ask: Ask) -> None:
@@ -32,7 +30,7 @@ async def walk(lookup: Lookup | DisjointLookup, ask: Ask) -> None:
     async def visit(peer: PeerId) -> None:
         try:
             closer = await ask(peer)
-        except FAILURES:
+        except PEER_FAILURES:
             lookup.failed(peer, trio.current_time())
         else:
             lookup.answered(peer, closer, trio.current_time())

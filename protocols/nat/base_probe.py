@@ -13,7 +13,7 @@ from carrick.addressing import ip_reach
 from carrick.errors import CarrickError
 from carrick.interfaces import Endpoint
 from carrick.protocols.nat.delta import SAMPLES
-from carrick.protocols.nat.evidence import Evidence, Findings, PortPair, Sighting
+from carrick.protocols.nat.evidence import Binding, Evidence, Findings, PortPair
 from carrick.protocols.stun import Answer, StunClient
 
 __all__ = [
@@ -69,8 +69,8 @@ class Probe:
         self.changed = trio.Event()
 
     def saw(self, answer: Answer) -> None:
-        sighting = Sighting(answer.local, answer.server, answer.mapped)
-        self.evidence.sightings.append(sighting)
+        binding = Binding(answer.local, answer.server, answer.mapped)
+        self.evidence.bindings.append(binding)
 
     def first(self, answer: Answer) -> None:
         """One of the servers answered."""

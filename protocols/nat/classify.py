@@ -9,10 +9,10 @@ from dataclasses import fields, replace
 
 from carrick.addressing import Reach, ip_reach
 from carrick.host import Dependence, Layers, Nat, NatBehaviour, PortDelta
-from carrick.host.observed import Sighting as Observed
+from carrick.host.observed import Sighting
 from carrick.interfaces import Endpoint
 from carrick.protocols.nat.delta import port_delta
-from carrick.protocols.nat.evidence import Evidence, Findings, Sighting
+from carrick.protocols.nat.evidence import Binding, Evidence, Findings
 from carrick.protocols.nat.peers import behaviour_from_peers, outside_address
 
 __all__ = ["behaviour_of", "combine", "filtering_of", "layers_of", "mapping_of", "nat_of"]
@@ -20,7 +20,7 @@ __all__ = ["behaviour_of", "combine", "filtering_of", "layers_of", "mapping_of",
 
 def nat_of(
     findings: Findings,
-    observed: Sequence[Observed] = (),
+    observed: Sequence[Sighting] = (),
     reachable: Collection[Endpoint] = (),
 ) -> Nat:
     """What a probe's findings, and what peers see, amount to; where they differ, the findings.
@@ -32,7 +32,7 @@ def nat_of(
     addresses = findings.addresses
     udp, tcp = (behaviour_of(each, addresses) for each in (findings.udp, findings.tcp))
     # Silence alone may be a server that is not there.
-    if findings.udp.asked and not findings.udp.sightings and findings.tcp.sightings:
+    if findings.udp.asked and not findings.udp.bindings and findings.tcp.bindings:
         udp = replace(udp, blocked=True)
     udp, tcp = (
         combine(
@@ -43,7 +43,7 @@ def nat_of(
         )
         for protocol, first in (("udp", udp), ("tcp", tcp))
     )
-    seen = [each.seen[0] for each in (*findings.udp.sightings, *findings.tcp.sightings)]
+    seen = [each.seen[0] for each in (*findings.udp.bindings, *findings.tcp.bindings)]
     address = seen[0] if seen else outside_address(observed)
     translates = udp.translates if udp.translates is not None else tcp.translates
     layers = layers_of(addresses, address, translates, findings.gateway)
@@ -56,15 +56,14 @@ def behaviour_of(evidence: Evidence, addresses: Collection[str]) -> NatBehaviour
     Args:
         addresses: of our own interfaces: what is seen there was not translated.
     """
-    if not evidence.sightings:
+    if not evidence.bindings:
         return NatBehaviour()
     delta, step = port_delta(evidence.scattered, evidence.consecutive)
     translates = any(
-        each.seen[0] not in addresses or each.seen[1] != each.local[1]
-        for each in evidence.sightings
+        each.seen[0] not in addresses or each.seen[1] != each.local[1] for each in evidence.bindings
     )
     return NatBehaviour(
-        mapping=mapping_of(evidence.sightings) if translates else Dependence.NOTHING,
+        mapping=mapping_of(evidence.bindings) if translates else Dependence.NOTHING,
         filtering=filtering_of(evidence.other_address, evidence.other_port),
         translates=translates,
         delta=delta,
@@ -73,13 +72,13 @@ def behaviour_of(evidence: Evidence, addresses: Collection[str]) -> NatBehaviour
     )
 
 
-def mapping_of(sightings: Iterable[Sighting]) -> Dependence:
+def mapping_of(bindings: Iterable[Binding]) -> Dependence:
     """On what of the remote endpoint the mapping of a local port depends (RFC 5780 section 4.3).
 
     Where ports of one remote address were not compared, the stricter of two answers is given.
     """
-    by_port: dict[int, list[Sighting]] = {}
-    for each in sightings:
+    by_port: dict[int, list[Binding]] = {}
+    for each in bindings:
         by_port.setdefault(each.local[1], []).append(each)
     by_address: set[bool] = set()  # whether two remote addresses see the same
     by_remote_port: set[bool] = set()  # whether two ports of a remote address do

@@ -7,14 +7,14 @@ from typing import TypeAlias
 
 from carrick.interfaces import Endpoint
 
-__all__ = ["Evidence", "Findings", "PortPair", "Sighting"]
+__all__ = ["Evidence", "Findings", "PortPair", "Binding"]
 
 PortPair: TypeAlias = tuple[int, int]
 """A port of ours, and the one that it has outside."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class Binding:
     """At `remote`, what we send from `local` is seen to come from `seen`."""
 
     local: Endpoint
@@ -28,7 +28,7 @@ class Evidence:
 
     Attributes:
         asked: some server was asked something.
-        sightings: from one or more local ports, in order of time.
+        bindings: from one or more local ports, in order of time.
         other_address: an answer from an address and port that we had not sent to came in.
         other_port: an answer from another port of an address that we had sent to came in.
         scattered: new mappings of random local ports, in the order in which they were made.
@@ -37,7 +37,7 @@ class Evidence:
     """
 
     asked: bool = False
-    sightings: list[Sighting] = field(default_factory=list)
+    bindings: list[Binding] = field(default_factory=list)
     other_address: bool | None = None
     other_port: bool | None = None
     scattered: list[PortPair] = field(default_factory=list)

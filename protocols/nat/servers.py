@@ -10,7 +10,6 @@ import trio
 from carrick.addressing import Resolver, ip_endpoint, parse_address
 from carrick.errors import AddressError, InvalidAddress, ResolutionError
 from carrick.interfaces import Endpoint
-from carrick.protocols.stun import PORT
 
 __all__ = ["parse_server", "resolve_servers"]
 
@@ -25,6 +24,8 @@ def parse_server(text: str) -> Endpoint:
     Raises:
         InvalidAddress: it is none of these.
     """
+    from carrick.protocols.stun import PORT  # it loads STUN, which most nodes never speak
+
     host, port = text, str(PORT)
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")

@@ -27,7 +27,6 @@ from carrick.protocols.nat.classify import nat_of
 from carrick.protocols.nat.delta import next_ports
 from carrick.protocols.nat.evidence import Findings
 from carrick.protocols.nat.peers import outside_address
-from carrick.protocols.nat.probing import probe, quick_ports
 from carrick.protocols.nat.servers import parse_server, resolve_servers
 from carrick.sockets import current_sockets
 
@@ -129,6 +128,8 @@ class NatDetector:
         Raises:
             ResolutionError: none of them has an address.
         """
+        from carrick.protocols.nat.probing import probe  # with STUN, which few nodes speak
+
         servers = await resolve_servers(self._servers, resolver=self._resolver)
         async with self._probing:
             self._findings = await probe(servers, sockets=self._sockets, rng=self._host.rng)
@@ -176,9 +177,11 @@ class NatDetector:
 
     async def _predicted(self) -> list[Multiaddr]:
         """Where the packets of a punch will come from, if the NAT counts or keeps ports."""
-        nat, sightings = self._host.nat, self._findings.udp.sightings
-        sightings = sightings or self._findings.tcp.sightings
-        servers = _apart([each.remote for each in sightings])
+        from carrick.protocols.nat.probing import quick_ports
+
+        nat, bindings = self._host.nat, self._findings.udp.bindings
+        bindings = bindings or self._findings.tcp.bindings
+        servers = _apart([each.remote for each in bindings])
         found: dict[str, list[Multiaddr]] = {"udp": [], "tcp": []}
 
         async def foretell(protocol: str, step: int) -> None:

@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv4Interface
 import trio
 
 from carrick.addressing import Reach, ip_reach
-from carrick.errors import CarrickError, ProtocolError
+from carrick.errors import PEER_FAILURES, ProtocolError
 from carrick.interfaces import DatagramSocket, IPInterface, SocketOpener
 from carrick.protocols.portmap.clients import NatPmpClient, PcpClient
 from carrick.protocols.portmap.mapping import GatewayClient, NoGateway
@@ -24,7 +24,7 @@ __all__ = ["FAILURES", "Found", "Place", "find_place", "probe", "searching"]
 
 _log = logging.getLogger("carrick.portmap")
 
-FAILURES = (CarrickError, OSError, trio.BrokenResourceError, trio.ClosedResourceError)
+FAILURES = (*PEER_FAILURES, OSError)
 SEARCH_TIMEOUT = 10.0  # s; go-libp2p p2p/net/nat
 SSDP_SEARCHES = 2  # datagrams get lost
 SSDP_WINDOW = ssdp.SEARCH_TIME + 0.5  # s, for the answers to one search

@@ -7,6 +7,8 @@ keep slots on a few of them while strangers cannot reach us directly.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from carrick.protocols.relay.auto import AutoRelay, AutoRelayOptions, RelaySource
 from carrick.protocols.relay.client import RelayClient, RelayClientOptions, Reservation
 from carrick.protocols.relay.errors import (
@@ -28,10 +30,12 @@ from carrick.protocols.relay.events import (
     ReservationLost,
 )
 from carrick.protocols.relay.messages import HOP, STOP, Limit, Status
-from carrick.protocols.relay.service import RelayOptions, RelayService
 from carrick.protocols.relay.state import Capacity
 from carrick.protocols.relay.transport import circuit_address, split_relay
 from carrick.protocols.relay.voucher import Voucher
+
+if TYPE_CHECKING:
+    from carrick.protocols.relay.service import RelayOptions, RelayService
 
 __all__ = [
     "HOP",
@@ -65,3 +69,12 @@ __all__ = [
     "circuit_address",
     "split_relay",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Every host is a client of relays; few are relays.
+    if name not in ("RelayOptions", "RelayService"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from carrick.protocols.relay import service
+
+    return getattr(service, name)

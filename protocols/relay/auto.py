@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, TypeAlias
 import trio
 
 from carrick.addressing import Reach, reach, with_peer
-from carrick.errors import CarrickError, NoAddresses, ProtocolError, ProtocolNotSupported
+from carrick.errors import (
+    PEER_FAILURES,
+    NoAddresses,
+    ProtocolError,
+    ProtocolNotSupported,
+)
 from carrick.host import Dependence, Host, NatChanged, Reachability, ReachabilityChanged
 from carrick.host.host import Target, resolve_target
 from carrick.identity import PeerId
@@ -41,7 +46,6 @@ _log = logging.getLogger("carrick.relay")
 RelaySource: TypeAlias = "Callable[[int], Awaitable[Iterable[Target]]]"
 """Finds relays, about so many; ids, or addresses with ids."""
 
-_FAILURES = (CarrickError, trio.BrokenResourceError, trio.ClosedResourceError)
 _BUSY = (ReservationRefused, RelayResourcesExceeded, CircuitFailed)
 _UNSUITABLE = (RelayRefused, ProtocolError, ProtocolNotSupported, NoAddresses)
 _SEARCH_PATIENCE = 60.0  # s for a source to answer
@@ -138,7 +142,8 @@ class AutoRelay:
             if not self._offer(relay, given=True):
                 raise ValueError(f"a relay's address must end with /p2p/<its id>: {relay}")
         for connection in host.connections:
-            self._consider(connection)
+            if self._may_relay(connection):
+                self._offer(connection.peer_id)
         kinds: tuple[type[Event], ...] = (
             ConnectionOpened,
             NatChanged,
@@ -146,7 +151,7 @@ class AutoRelay:
             ReachabilityChanged,
             ReservationLost,
         )
-        with host.events.subscribe(*kinds) as events:
+        with host.events.subscribe(*kinds, where=self._concerns_us) as events:
             async with trio.open_nursery() as self._nursery:
                 self._nursery.start_soon(self._keep)
                 task_status.started()
@@ -155,10 +160,16 @@ class AutoRelay:
 
     # --- what is known ----------------------------------------------------------------------------
 
+    def _concerns_us(self, event: Event) -> bool:
+        match event:
+            case ConnectionOpened(connection) | PeerUpdated(connection):
+                return self._may_relay(connection)
+        return True
+
     def _note(self, event: Event) -> None:
         match event:
             case ConnectionOpened(connection) | PeerUpdated(connection):
-                if not self._consider(connection):
+                if not self._offer(connection.peer_id):
                     return
             case ReachabilityChanged(reachability):
                 if reachability is Reachability.UNKNOWN:
@@ -166,14 +177,11 @@ class AutoRelay:
                 self._reachability = reachability
         self._wake.set()
 
-    def _consider(self, connection: Connection) -> bool:
+    def _may_relay(self, connection: Connection) -> bool:
         """Whether the peer of a connection may be asked to relay."""
-        peer = connection.peer_id
         if connection.is_relayed or not self._is_far(reach(connection.remote_address)):
             return False
-        if HOP not in (self._host.peerstore.protocols(peer) or ()):
-            return False
-        return self._offer(peer)
+        return HOP in (self._host.peerstore.protocols(connection.peer_id) or ())
 
     def _offer(self, relay: Target, *, given: bool = False) -> bool:
         peer, hints = resolve_target(relay)
@@ -271,7 +279,7 @@ class AutoRelay:
             else:
                 self._client.release(relay)
                 failure = Failure.UNSUITABLE
-        except _FAILURES as error:
+        except PEER_FAILURES as error:
             _log.debug("no slot on %s: %s", relay, error)
             failure = _kind(error)
         finally:
@@ -294,7 +302,7 @@ class AutoRelay:
                     self._offer(relay)
 
         def failed(error: Exception) -> None:
-            expected = isinstance(error, _FAILURES)
+            expected = isinstance(error, PEER_FAILURES)
             level = logging.DEBUG if expected else logging.ERROR
             _log.log(level, "no relays found: %s", error, exc_info=None if expected else error)
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import trio
 
 from carrick.addressing import Multiaddr, is_relayed, split_peer
+from carrick.deadlines import deadline
 from carrick.errors import (
+    PEER_FAILURES,
     CarrickError,
     IdentityError,
     InvalidEnvelope,
-    PeerTimeout,
     ProtocolError,
 )
 from carrick.host.host import Host, Target, resolve_target
@@ -52,7 +52,6 @@ __all__ = ["RelayClient", "RelayClientOptions", "Reservation"]
 
 _log = logging.getLogger("carrick.relay")
 
-_FAILURES = (CarrickError, trio.BrokenResourceError, trio.ClosedResourceError)
 _STREAMS_PER_RELAY = 128  # circuits of one relay to us; go's limit for the stop protocol
 _PROTECTION = "relay"
 
@@ -244,14 +243,14 @@ class RelayClient:
                     continue
                 try:
                     await self._ask(kept)
-                except _FAILURES as error:
+                except PEER_FAILURES as error:
                     _log.debug("no reservation on %s: %s", kept.relay, error)
                     schedule.failed(trio.current_time(), self._host.rng.random())
 
     async def _ask(self, kept: Reservation) -> None:
         """Ask once, and take the answer over."""
         options, swarm = self.options, self._host.swarm
-        with _deadline(options.reserve_timeout, kept.relay, "the reservation"):
+        with deadline(options.reserve_timeout, "the reservation was not done", peer=kept.relay):
             connection = await self._connect(kept.relay, kept.hints)
             stream = await connection.open_stream(HOP)
             answer = await _request(stream, Reserve())
@@ -325,7 +324,7 @@ class RelayClient:
             RelayRefused: its subclass and `status` say why.
             PeerTimeout, DialError, ProtocolNotSupported, ProtocolError, StreamReset, ….
         """
-        with _deadline(self.options.circuit_timeout, relay, "the circuit"):
+        with deadline(self.options.circuit_timeout, "the circuit was not done", peer=relay):
             connection = await self._connect(relay, () if address is None else (address,))
             stream = await connection.open_stream(HOP)
             answer = await _request(stream, Connect(peer))
@@ -336,7 +335,7 @@ class RelayClient:
 
     async def _accept(self, stream: Stream) -> None:
         """A relay offers a circuit: take it, and stay until it ends."""
-        with _deadline(self.options.accept_timeout, stream.peer_id, "the relay's offer"):
+        with deadline(self.options.accept_timeout, "the relay made no offer", peer=stream.peer_id):
             try:
                 message = decode_stop(await stream.read_frame(MAX_MESSAGE))
             except ProtocolError:
@@ -348,7 +347,9 @@ class RelayClient:
         assert isinstance(message, StopConnect)
         inbound = CircuitInbound(stream, message.peer, message.limit, self._host.upgrader)
         if not await self._host.swarm.accept(inbound):
-            with _deadline(self.options.accept_timeout, stream.peer_id, "our answer"):
+            with deadline(
+                self.options.accept_timeout, "our answer was not taken", peer=stream.peer_id
+            ):
                 await _answer(stream, Status.RESOURCE_LIMIT_EXCEEDED)
         elif inbound.socket is not None:
             await inbound.socket.ended.wait()
@@ -392,11 +393,3 @@ def _usable(grant: Grant, connection: Connection) -> tuple[Multiaddr, ...]:
         if named in (None, relay) and where.to_bytes() and not is_relayed(where):
             found.append(circuit_address(where, relay))
     return tuple(dict.fromkeys(found)) or (circuit_address(connection.remote_address, relay),)
-
-
-@contextmanager
-def _deadline(timeout: float, peer: PeerId, what: str) -> Iterator[None]:
-    with trio.move_on_after(timeout) as scope:
-        yield
-    if scope.cancelled_caught:
-        raise PeerTimeout(f"{what} was not done within {timeout:g} s", peer=peer)

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from carrick.addressing import Multiaddr, address_from_bytes
 from carrick.errors import IdentityError, InvalidAddress, ProtocolError
 from carrick.identity import PeerId
 from carrick.interfaces import Buffer
-from carrick.protocols.relay.pb import relay_pb2 as pb
-from carrick.wire import parse_message
+from carrick.wire import GeneratedModule, parse_message
+
+if TYPE_CHECKING:
+    from carrick.protocols.relay.pb import relay_pb2 as pb
+else:
+    pb = GeneratedModule("carrick.protocols.relay.pb.relay_pb2")
 
 __all__ = [
     "HOP",

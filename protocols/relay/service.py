@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from carrick.addressing import IPAddress, Multiaddr, host_ip, is_relayed, with_peer
-from carrick.errors import CarrickError, ProtocolError
+from carrick.errors import PEER_FAILURES, ProtocolError
 from carrick.host import Host
 from carrick.identity import PeerId
 from carrick.network import Connection, Stream, StreamCode
@@ -47,7 +47,6 @@ __all__ = ["RelayOptions", "RelayService"]
 
 _log = logging.getLogger("carrick.relay")
 
-_FAILURES = (CarrickError, trio.BrokenResourceError, trio.ClosedResourceError)
 _CHUNK = 256 * 1024  # bytes that are carried at once, at most
 _SPARE_STREAMS = 48  # of a peer, for requests beside its circuits: 64 in all, with the defaults
 _TAG, _TAG_VALUE = "relay", 10  # go-libp2p circuitv2/relay: ReservationTagWeight
@@ -256,7 +255,7 @@ class RelayService:
             if isinstance(answer, StopStatus) and answer.status == Status.OK:
                 return stream
             _log.debug("%s did not take a circuit: %s", target, answer)
-        except _FAILURES as error:
+        except PEER_FAILURES as error:
             _log.debug("%s could not be offered a circuit: %s", target, error)
         except BaseException:
             if stream is not None:
@@ -276,7 +275,7 @@ class RelayService:
         async def flow(source: Stream, sink: Stream, allowance: Allowance) -> None:
             try:
                 await _copy(source, sink, allowance)
-            except _FAILURES as error:
+            except PEER_FAILURES as error:
                 reasons.append(str(error) or type(error).__name__)
             if allowance.exceeded:
                 reasons.append("more bytes than its limit")

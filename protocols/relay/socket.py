@@ -6,7 +6,7 @@ import errno
 
 import trio
 
-from carrick.errors import CarrickError
+from carrick.errors import PEER_FAILURES
 from carrick.interfaces import Endpoint
 from carrick.network import Stream
 
@@ -15,8 +15,6 @@ __all__ = ["CAPACITY", "StreamSocket"]
 CAPACITY = 128 * 1024  # bytes that wait to be sent, at most; as many again may be on their way
 _DRAIN = 10.0  # s that what was sent before `close` has to leave: a write stall
 _NOWHERE: Endpoint = ("p2p-circuit", 0)
-
-_FAILURES = (CarrickError, trio.BrokenResourceError, trio.ClosedResourceError)
 
 
 class StreamSocket:
@@ -67,7 +65,7 @@ class StreamSocket:
             return
         try:
             views = await self._stream.receive_views()
-        except _FAILURES as error:
+        except PEER_FAILURES as error:
             if self._closed:
                 raise trio.ClosedResourceError("the socket was closed") from None
             self._failure = error
@@ -108,7 +106,7 @@ class StreamSocket:
                     self._room.unpark_all()
                     await self._stream.send_all(data)
                 await self._stream.aclose()
-        except _FAILURES as error:
+        except PEER_FAILURES as error:
             self._failure = self._failure or error
         finally:
             self._failure = self._failure or trio.ClosedResourceError("the circuit has ended")

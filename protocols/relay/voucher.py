@@ -7,12 +7,17 @@ Source: libp2p/specs, relay/circuit-v2.md, Reservation Vouchers.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from carrick.errors import IdentityError, InvalidEnvelope, ProtocolError
 from carrick.identity import Envelope, PeerId, PrivateKey
 from carrick.interfaces import Buffer
-from carrick.protocols.relay.pb import relay_pb2 as pb
-from carrick.wire import parse_message
+from carrick.wire import GeneratedModule, parse_message
+
+if TYPE_CHECKING:
+    from carrick.protocols.relay.pb import relay_pb2 as pb
+else:
+    pb = GeneratedModule("carrick.protocols.relay.pb.relay_pb2")
 
 __all__ = ["DOMAIN", "PAYLOAD_TYPE", "Voucher"]
 

@@ -18,7 +18,8 @@ from carrick.protocols.identify.pb.identify_pb2 import Identify as Message
 from carrick.transports.muxers.yamux.frame import FIN, RST
 from carrick.wire import encode_frame, encode_varint
 from tests.support.attacker import Frames, data, opening, proposal
-from tests.support.siege import Siege, besieged, until
+from tests.support.siege import Siege, besieged
+from tests.support.waiting import until
 
 IDENTIFY = "/ipfs/id/1.0.0"
 PUSH = "/ipfs/id/push/1.0.0"

@@ -31,7 +31,8 @@ from carrick.transports.muxers.yamux.frame import (
 )
 from carrick.wire import encode_varint
 from tests.support.attacker import Frames, data, opening, proposal
-from tests.support.siege import Siege, besieged, held_streams, until
+from tests.support.siege import Siege, besieged, held_streams
+from tests.support.waiting import until
 
 PING_ID = "/ipfs/ping/1.0.0"
 IDENTIFY = "/ipfs/id/1.0.0"

@@ -22,7 +22,8 @@ from carrick.transports.multistream import HEADER
 from carrick.transports.muxers.yamux.frame import FIN, GO_AWAY, RST, SYN, pack
 from tests.support.attacker import Frames, Wire, data, opening, proposal
 from tests.support.processes import listening_node
-from tests.support.siege import Siege, besieged, held, until
+from tests.support.siege import Siege, besieged, held
+from tests.support.waiting import until
 
 PING_ID = "/ipfs/ping/1.0.0"
 ECHO = len(proposal(PING_ID)) + 32

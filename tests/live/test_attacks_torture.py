@@ -31,7 +31,8 @@ from carrick.transports.security.tls.handshake import TlsHandshake
 from carrick.transports.security.tls.records import TlsRecords
 from carrick.wire import FrameReader
 from tests.sim.test_network_torture import CancelAt
-from tests.support.siege import descriptors, held, task_count, until
+from tests.support.siege import descriptors, held, task_count
+from tests.support.waiting import until
 
 KEY = PrivateKey.generate()
 

@@ -26,10 +26,11 @@ from carrick.transports.security.tls import Tls
 from carrick.wire import encode_varint
 from tests.support.attacker import YAMUX, Channel, Wire, data, opening, proposal
 from tests.support.noise_peer import NoisePeer
-from tests.support.siege import Siege, besieged, held, until
+from tests.support.siege import Siege, besieged, held
 from tests.support.tls_defects import DEFECTS
 from tests.support.tls_peers import RawPeer, raw_context
 from tests.support.tls_peers import client as tls_client
+from tests.support.waiting import until
 from tests.unit.test_noise_attacks import FORGED, LOW_ORDER, payload, rsa_key
 
 PING = "/ipfs/ping/1.0.0"

@@ -16,7 +16,7 @@ from carrick.protocols.autonat import AutoNat, AutoNatOptions
 from carrick.protocols.autonat.v1 import messages as v1
 from carrick.protocols.autonat.v2 import messages as v2
 from carrick.protocols.identify import Identify
-from tests.support.siege import until
+from tests.support.waiting import until
 
 PLAIN = HostBuilder().services(Identify, defaults=False)
 NODE = PLAIN.transports("tcp").listen("/ip4/127.0.0.1/tcp/0")

@@ -29,6 +29,7 @@ from carrick.protocols.kademlia import (
 from carrick.protocols.kademlia.keyspace import key_of, peer_key
 from carrick.protocols.kademlia.messages import MAX_ANSWER, decode
 from interop.peers.driven import Driven, Refused, driven, unavailable
+from tests.support.waiting import until
 
 LOOPBACK = "/ip4/127.0.0.1/tcp/0"
 CONTENT = b"\x12\x20" + bytes(range(32))  # a multihash
@@ -82,21 +83,20 @@ def dht(host: Host) -> Kademlia:
 async def knows(host: Host, peers: Iterable[PeerId]) -> None:
     """Wait until they are in the table. It tells nobody."""
     table = dht(host).networks[0].dht.table
-    with trio.fail_after(20):
-        while not all(peer in table for peer in peers):
-            await trio.sleep(0.01)
+    await until(lambda: all(peer in table for peer in peers), within=20)
 
 
 async def told(ask: Callable[[], Any], enough: Callable[[Any], bool]) -> Any:
     """What a peer says, when it is enough: an ADD_PROVIDER has no answer to wait for."""
-    with trio.fail_after(20):
-        while True:
-            try:
-                if enough(said := await ask()):
-                    return said
-            except (Refused, NotFound):
-                pass
-            await trio.sleep(0.05)
+
+    async def look() -> tuple[Any] | None:
+        with suppress(Refused, NotFound):
+            if enough(said := await ask()):
+                return (said,)
+        return None
+
+    (said,) = await until(look, within=20, every=0.05)
+    return said
 
 
 # --- values, and who provides what ----------------------------------------------------------------

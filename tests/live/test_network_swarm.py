@@ -34,7 +34,8 @@ from carrick.network.events import (
     StreamClosed,
     StreamOpened,
 )
-from tests.support.swarms import Detour, echo, exchange, make_swarm, pair, running, until
+from tests.support.swarms import Detour, echo, exchange, make_swarm, pair, running
+from tests.support.waiting import until
 
 NOBODY = PrivateKey.generate().peer_id
 

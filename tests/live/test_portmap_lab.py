@@ -15,6 +15,7 @@ from interop.natlab import gateway as gateways
 from interop.natlab.gateway import forwards, gateway
 from interop.natlab.lab import Lab, LabProcess, open_lab, unavailable
 from interop.natlab.topology import Router, Topology
+from tests.support.waiting import until
 
 missing = unavailable() or gateways.unavailable()
 pytestmark = [pytest.mark.timeout(120)]
@@ -61,6 +62,11 @@ async def stop(process: LabProcess) -> None:
         assert await process.wait() == 0
 
 
+async def forwarded(lab: Lab, router: Router) -> bool:
+    """The gateway has written both into the kernel, which tells nobody."""
+    return await forwards(lab, router) == BOTH
+
+
 @pytest.mark.parametrize("via", ["pcp", "nat-pmp", "upnp"])
 async def test_a_real_gateway_maps_and_a_stranger_dials(via: str, tmp_path: Path) -> None:
     async with home() as (lab, router), gateway(lab, router, tmp_path):
@@ -89,9 +95,7 @@ async def test_a_real_gateway_restarts(via: str, tmp_path: Path) -> None:
             assert await forwards(lab, router) == BOTH
         async with gateway(lab, router, tmp_path):
             assert await forwards(lab, router) == set()
-            with trio.fail_after(30):
-                while await forwards(lab, router) != BOTH:
-                    await trio.sleep(0.2)
+            await until(lambda: forwarded(lab, router), within=30, every=0.1)
             await stop(process)
 
 
@@ -125,9 +129,7 @@ async def test_listen_with_upnp(tmp_path: Path) -> None:
         argv = carrick("listen", *listen, "--upnp", "--no-api")
         async with lab.process("h", argv, env=ENV) as process:
             await process.line()
-            with trio.fail_after(10):
-                while await forwards(lab, router) != BOTH:
-                    await trio.sleep(0.1)
+            await until(lambda: forwarded(lab, router), within=10, every=0.1)
             process.signal(signal.SIGINT)
             with trio.fail_after(10):
                 assert await process.wait() == 0

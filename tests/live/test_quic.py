@@ -31,8 +31,8 @@ from carrick.transports.quic.packets import parse_long
 from carrick.transports.quic.tls import Profile
 from carrick.transports.quic.transport import QuicListener
 from tests.support.quic import Attacker, accept_any
-from tests.support.siege import until
 from tests.support.transports import Unlimited
+from tests.support.waiting import until
 
 LISTEN = parse_address("/ip4/127.0.0.1/udp/0/quic-v1")
 pytestmark = pytest.mark.timeout(60)

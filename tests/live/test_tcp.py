@@ -33,8 +33,8 @@ from carrick.sockets import KernelListener, KernelSocket, KernelSockets
 from carrick.transports.bytestream import ByteStreamConnection, Upgrader
 from carrick.transports.tcp import TcpTransport
 from carrick.transports.tcp.transport import TcpListener
-from tests.support.swarms import until
 from tests.support.transports import MUXERS, SECURITIES, Unlimited
+from tests.support.waiting import until
 
 CORE = Path(__file__).parents[2] / "core"
 V4 = parse_address("/ip4/127.0.0.1/tcp/0")

@@ -34,8 +34,9 @@ from carrick.transports.websocket.frames import Opcode, encode_control, encode_h
 from carrick.transports.websocket.http import ClientUpgrade
 from carrick.transports.websocket.socket import WebSocket
 from carrick.transports.websocket.tls import client_context
-from tests.support.siege import descriptors, task_count, until
+from tests.support.siege import descriptors, task_count
 from tests.support.transports import MUXERS, SECURITIES, Unlimited
+from tests.support.waiting import until
 from tests.support.web import certificate_files
 
 WS = parse_address("/ip4/127.0.0.1/tcp/0/ws")

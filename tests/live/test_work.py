@@ -214,6 +214,29 @@ async def test_work_per_ping(pair: tuple[Side, Side]) -> None:
     assert steps.count / 200 <= 11  # 9, both sides together
 
 
+async def test_work_per_message_of_many(pair: tuple[Side, Side]) -> None:
+    """Small writes that follow each other closely share records."""
+    server, client = pair
+    done = trio.Event()
+
+    @server.host.handle("/sink/1")
+    async def sink(stream):
+        while await stream.receive_some():
+            pass
+        done.set()
+
+    stream = await client.host.open_stream(server.host.addresses[0], "/sink/1")
+    await stream.send_all(bytes(64))
+    with counting(server, client) as steps:
+        for _ in range(800):
+            await stream.send_all(bytes(64))
+        await stream.send_eof()
+        await done.wait()
+    assert client.work.sealed / 800 <= 0.17  # 0.11
+    assert client.work.sends / 800 <= 0.17  # 0.11
+    assert steps.count / 800 <= 3.4  # 2.3, both sides together
+
+
 @pytest.mark.parametrize("at_once", [1, 50])
 async def test_work_per_stream(pair: tuple[Side, Side], at_once: int) -> None:
     """Open, negotiate, 32 bytes there and back, close. The end of a stream rides with the next."""

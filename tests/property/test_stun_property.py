@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from carrick.errors import ProtocolError
 from carrick.host import NatBehaviour, PortDelta
-from carrick.protocols.nat import Evidence, Findings, Sighting, nat_of
+from carrick.protocols.nat import Binding, Evidence, Findings, nat_of
 from carrick.protocols.nat.delta import next_ports, port_delta
 from carrick.protocols.stun import Kind, Message, decode, encode
 
@@ -70,7 +70,7 @@ PAIRS = st.lists(st.tuples(PORTS, PORTS), max_size=10)
 EVIDENCE = st.builds(
     Evidence,
     st.booleans(),
-    st.lists(st.builds(Sighting, ENDPOINTS, ENDPOINTS, ENDPOINTS), max_size=8),
+    st.lists(st.builds(Binding, ENDPOINTS, ENDPOINTS, ENDPOINTS), max_size=8),
     st.none() | st.booleans(),
     st.none() | st.booleans(),
     PAIRS,

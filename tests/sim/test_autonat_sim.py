@@ -173,12 +173,13 @@ def test_a_forwarded_port_is_found_and_its_end_too() -> None:
     run(main)
 
 
-def test_a_dial_back_comes_from_another_port_and_identity() -> None:
+@pytest.mark.parametrize("transport", [f"tcp/{PORT}", f"udp/{PORT}/quic-v1"])
+def test_a_dial_back_comes_from_another_port_and_identity(transport: str) -> None:
     async def main(internet: Internet) -> None:
         machine = internet.host("client")
         async with (
             servers_on(internet, 1) as servers,
-            open_node(machine, BASE.services(partial(AutoNat, AutoNatOptions(probe=False)))) as me,
+            open_node(machine, SERVER, listen=LISTEN) as me,
         ):
             connection = await me.connect(servers[0])
             seen: list[tuple[str, object]] = []
@@ -187,12 +188,12 @@ def test_a_dial_back_comes_from_another_port_and_identity() -> None:
                 seen.append((str(inbound.remote_address), inbound.peer_id))  # type: ignore[attr-defined]
 
             me.host.add_connection_step(note)
-            address = parse_address(f"/ip4/{machine.address}/tcp/{PORT}")
+            address = parse_address(f"/ip4/{machine.address}/{transport}")
             finding = await me.service(AutoNat).probe(connection, address)
             assert finding.reachable and finding.address == address
             ((remote, peer),) = seen
-            assert remote.startswith(f"/ip4/{servers[0].machine.address}/tcp/")
-            assert not remote.endswith(f"/{PORT}")
+            assert remote.startswith(f"/ip4/{servers[0].machine.address}/{transport[:4]}")
+            assert f"/{PORT}" not in remote
             assert peer != servers[0].id
 
     run(main)

@@ -20,7 +20,8 @@ from carrick.sim import Host as Machine
 from carrick.sim import Internet, Link, Router, run
 from carrick.testing import Node, open_node
 from carrick.testing.nodes import on_machine
-from tests.support.swarms import echo, exchange, until
+from tests.support.swarms import echo, exchange
+from tests.support.waiting import until
 
 PLACES = {
     "tcp": ("/ip4/0.0.0.0/tcp/4001", "/ip6/::/tcp/4001"),

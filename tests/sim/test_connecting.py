@@ -20,7 +20,8 @@ from carrick.network.events import ConnectionOpened, DialFailed
 from carrick.protocols.identify import Identify
 from carrick.protocols.ping import Ping
 from carrick.protocols.relay import CircuitOpened, RelayClient, RelayService
-from tests.support.swarms import echo, exchange, until
+from tests.support.swarms import echo, exchange
+from tests.support.waiting import until
 
 NOBODY = PrivateKey.generate().peer_id
 NOWHERE = "/memory/4242"

@@ -77,6 +77,40 @@ async def test_changes_are_gathered_and_pushed_once(autojump_clock: MockClock) -
             assert updates.get_nowait() is None
 
 
+async def test_pushes_keep_to_the_rate_that_go_hears(autojump_clock: MockClock) -> None:
+    """Of what changes all the time, the peers hear the latest now and then."""
+    async with MEMORY.open() as alice, MEMORY.open() as bob:
+        await alice.connect(bob.addresses[0])
+        await trio.sleep(30)
+        with alice.events.subscribe(PeerUpdated) as updates:
+            for number in range(60):
+                bob.handle(f"/new/{number}", nothing)
+                await trio.sleep(1)
+            await trio.sleep(20)
+            heard = []
+            while (update := updates.get_nowait()) is not None:
+                heard.append(update.info.protocols)
+        assert 5 + 60 / 5 - 2 <= len(heard) <= 5 + 60 / 5 + 2
+        assert "/new/59" in heard[-1]
+
+
+async def test_who_knows_already_is_not_told(autojump_clock: MockClock) -> None:
+    """The one that asks just when something has changed."""
+    async with MEMORY.open() as alice, MEMORY.open() as bob, MEMORY.open() as carol:
+        await alice.connect(bob.addresses[0])
+        await trio.sleep(10)
+        with (
+            alice.events.subscribe(PeerUpdated) as of_alice,
+            carol.events.subscribe(PeerUpdated) as of_carol,
+        ):
+            bob.handle("/new/1", nothing)
+            await carol.connect(bob.addresses[0])
+            assert "/new/1" in (carol.peerstore.protocols(bob.id) or ())
+            await trio.sleep(10)
+            assert of_alice.get_nowait() is not None
+            assert of_carol.get_nowait() is None
+
+
 async def test_one_deaf_peer_does_not_keep_pushes_from_others(autojump_clock: MockClock) -> None:
     async with MEMORY.open() as alice, MEMORY.open() as bob, BARE.open() as deaf:
         deaf.handle(ID, nothing)

@@ -4,11 +4,13 @@ and C16. `python -m interop.natlab matrix --simulated` plays the whole matrix.""
 from __future__ import annotations
 
 import pytest
+import trio
 
 from interop.natlab.matrix import CLASSIC, REGULAR, TRANSPORTS, Job, simulate
 from interop.natlab.results import cells, told
+from interop.natlab.scenarios.meeting import cast, topology
 from interop.natlab.scenarios.special import SPECIAL
-from interop.natlab.stages import play
+from interop.natlab.stages import Stage, play
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
@@ -25,3 +27,16 @@ def test_a_scenario(name: str) -> None:
     special = SPECIAL[name]
     report = play("simulated", special.topology(), special)
     assert not report.wrong, report
+
+
+def test_a_node_does_only_what_it_is_told() -> None:
+    """Between runs routers forget their mappings: a slot that a node has got by itself meanwhile is
+    out of reach, and the next run fails."""
+
+    async def scenario(stage: Stage) -> None:
+        async with cast(stage, "quic") as nodes:
+            await nodes.a.do("dial", addresses=nodes.relay.addresses)
+            await trio.sleep(120)
+            assert "p2p-circuit" not in str(await nodes.a.do("status"))
+
+    play("simulated", topology("ar", "symseq1"), scenario)

@@ -14,12 +14,14 @@ from carrick.identity import PrivateKey
 from carrick.interfaces import Endpoint, Role
 from carrick.sim import Dependence, Internet, Link, NatBehaviour, run
 from tests.support.punching import (
+    KINDS,
     PORT,
     PUBLIC,
     ROLES,
     Peer,
     address,
     both,
+    both_roles,
     can_punch,
     exchange,
     meet,
@@ -29,11 +31,21 @@ from tests.support.punching import (
 
 CLASSIC = [PUBLIC, "fc", "ar", "pr", "sym"]
 both_protocols = pytest.mark.parametrize("protocol", ["tcp", "udp"])
-both_roles = pytest.mark.parametrize("roles", ROLES, ids=["client first", "server first"])
 
 
 def pairs(kinds: list[str]) -> list[tuple[str, str]]:
     return [(one, other) for index, one in enumerate(kinds) for other in kinds[index:]]
+
+
+@both_protocols
+@pytest.mark.parametrize("one", KINDS)
+def test_what_can_be_met(one: str, protocol: str) -> None:
+    """Whoever is the client."""
+    for other in KINDS[KINDS.index(one) :]:
+        for roles in ROLES:
+            program = partial(meet, one=one, other=other, roles=roles, protocol=protocol)
+            met = run(program, access=Link(latency=0.01))
+            assert met == can_punch(one, other, protocol), (other, roles)
 
 
 @both_protocols

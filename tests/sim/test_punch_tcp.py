@@ -1,4 +1,4 @@
-"""TCP hole punching: what can be met is met, whoever is the client."""
+"""TCP hole punching: what `test_punch_swarm` does not show."""
 
 from __future__ import annotations
 
@@ -13,28 +13,18 @@ from carrick.sim import Host, Internet, Link, run
 from carrick.transports.tcp.punching import MAX_UPGRADES_AT_ONCE
 from carrick.transports.websocket import WebSocketTransport
 from tests.support.punching import (
-    KINDS,
     PORT,
     PUBLIC,
     ROLES,
     both,
-    can_punch,
+    both_roles,
     exchange,
     meet,
     two_peers,
 )
 
 
-@pytest.mark.parametrize("one", KINDS)
-def test_what_can_be_met(one: str) -> None:
-    for other in KINDS[KINDS.index(one) :]:
-        for roles in ROLES:
-            program = partial(meet, one=one, other=other, roles=roles, protocol="tcp")
-            met = run(program, access=Link(latency=0.01))
-            assert met == can_punch(one, other, "tcp"), (other, roles)
-
-
-@pytest.mark.parametrize("roles", ROLES, ids=["client first", "server first"])
+@both_roles
 @pytest.mark.parametrize("offset", [0.1, 1.2])
 def test_routers_that_reset(roles: tuple[Role, Role], offset: float) -> None:
     """A RST closes the hole; by chance two later SYNs cross."""
@@ -61,7 +51,7 @@ def test_a_lost_syn_is_sent_again_soon() -> None:
 # --- what is accepted -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("roles", ROLES, ids=["client first", "server first"])
+@both_roles
 @pytest.mark.parametrize("offset", [0.0, 0.1, -0.1])
 def test_a_port_shared_with_websocket(roles: tuple[Role, Role], offset: float) -> None:
     """There the first bytes tell who is meant, but in a punch it may be us who must speak."""

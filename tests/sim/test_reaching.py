@@ -14,7 +14,8 @@ from carrick.errors import DialError
 from carrick.host import ConnectTrace, Result
 from carrick.sim import Internet, Link, run
 from tests.support.dcutr import Scene, scene
-from tests.support.swarms import echo, exchange, until
+from tests.support.swarms import echo, exchange
+from tests.support.waiting import until
 
 HERE = Link(latency=0.01)  # a round trip takes 40 ms, and 80 ms over the relay
 NATS = (None, "full-cone", "address-restricted", "port-restricted", "symmetric")

@@ -17,7 +17,7 @@ from carrick.network import AllowAll
 from carrick.protocols.dcutr import Dcutr
 from carrick.protocols.relay import RelayClient, RelayService
 from carrick.sim import Host as Machine
-from carrick.sim import Internet, Link, run
+from carrick.sim import Internet, Link, Router, run
 from carrick.sim.host import _host
 from carrick.testing import Node, open_node
 from carrick.testing.nodes import on_machine
@@ -92,6 +92,25 @@ def test_the_relay_dies_meanwhile(moment: float, transport: str) -> None:
             assert isinstance(outcomes[0], CarrickError) == (moment < 0.4)
             await trio.sleep(90)
             assert at_rest(two.a, two.b)
+
+    run(program)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("nat", ["address-restricted", CONE, "symmetric"])
+def test_a_router_that_forgets(nat: str, transport: str) -> None:
+    """Its mappings gone, the relay does not get through to us: the signs of life that connections
+    give by themselves, every 15 s, open the way again."""
+
+    async def program(internet: Internet) -> None:
+        async with scene(internet, None, nat, transport, link=HERE) as two:
+            await trio.sleep(120)  # nobody says anything any more
+            router = internet.nodes["b-router"]
+            assert isinstance(router, Router)
+            router.forget()
+            await trio.sleep(20)
+            with trio.fail_after(1):
+                assert (await two.dial_over_relay()).is_relayed
 
     run(program)
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import pytest
 import trio
 
 from carrick.addressing import parse_address
@@ -42,6 +43,7 @@ CHANGING = {"symaddr", "sym", "sym/pr"}  # another port for each peer
 PORT = 4001
 ECHO = "/echo/1"
 ROLES = [(Role.CLIENT, Role.SERVER), (Role.SERVER, Role.CLIENT)]
+both_roles = pytest.mark.parametrize("roles", ROLES, ids=["client first", "server first"])
 LISTEN = {"tcp": "/ip4/0.0.0.0/tcp/{}", "udp": "/ip4/0.0.0.0/udp/{}/quic-v1"}
 
 

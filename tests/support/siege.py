@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +18,7 @@ from carrick.identity import PrivateKey
 from carrick.network import Connection
 from carrick.protocols.ping import Ping
 from tests.support.attacker import Frames, Wire
+from tests.support.waiting import until
 
 LISTEN_ON = {"tcp": "/ip4/127.0.0.1/tcp/0", "memory": "/memory/0"}
 PING_EVERY = 0.2  # s
@@ -42,13 +43,6 @@ def task_count() -> int:
             count += 1
             waiting += [child for nursery in task.child_nurseries for child in nursery.child_tasks]
     return count
-
-
-async def until(condition: Callable[[], object], *, within: float = 5.0) -> None:
-    """Let other tasks run until `condition()` holds."""
-    with trio.fail_after(within):
-        while not condition():
-            await trio.sleep(0.005)
 
 
 @dataclass

@@ -74,13 +74,6 @@ async def exchange(stream: Stream, data: bytes) -> bytes:
     return await stream.read_exactly(len(data))
 
 
-async def until(condition: Any, *, within: float = 5.0) -> None:
-    """Let other tasks run until `condition()` holds."""
-    with trio.fail_after(within):
-        while not condition():
-            await trio.sleep(0.001)
-
-
 class Detour:
     """A transport that leads any address to another one, after a delay, or fails.
 

@@ -32,6 +32,8 @@ FLOORS = [
     ("carrick.errors", 0),
     ("carrick.sockets", 0),
     ("carrick.files", 0),
+    ("carrick.database", 0),
+    ("carrick.deadlines", 0),
 ]
 IO_MODULES = {"trio", "socket", "time", "random", "ssl", "select", "threading", "asyncio"}
 

@@ -293,12 +293,21 @@ def test_cancel_write(joined: Pair) -> None:
     assert theirs.received == 0
 
 
+def test_writes_behind_one_that_waits_join_it(joined: Pair) -> None:
+    ours, theirs = joined.streams()
+    mine = bytearray(b"one ")
+    ours.write(memoryview(mine))
+    for piece in (b"two ", memoryview(b"three "), b"four"):
+        ours.write(piece)
+    assert ours.pending == 18
+    assert mine == b"one "  # it is not ours to change
+    joined.run()
+    assert theirs.take(100) == b"one two three four"
+    assert not ours.pending
+
+
 def test_wrong_use(joined: Pair) -> None:
     ours, _ = joined.streams()
-    ours.write(memoryview(b"one"))
-    with pytest.raises(RuntimeError):
-        ours.write(memoryview(b"two"))
-    joined.run()
     ours.close_write()
     with pytest.raises(RuntimeError):
         ours.write(memoryview(b"three"))

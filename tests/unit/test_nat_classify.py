@@ -10,8 +10,8 @@ import pytest
 
 from carrick.addressing import parse_address
 from carrick.host import Dependence, Layers, NatBehaviour, ObservedAddresses, PortDelta
-from carrick.host.observed import Sighting as Observed
-from carrick.protocols.nat import Evidence, Findings, Sighting, nat_of, parse_server
+from carrick.host.observed import Sighting
+from carrick.protocols.nat import Binding, Evidence, Findings, nat_of, parse_server
 from carrick.protocols.nat.base_probe import is_second
 from carrick.protocols.nat.classify import (
     behaviour_of,
@@ -30,9 +30,9 @@ OUTSIDE = "11.0.113.11"
 S1, S1B, S2, S2B = ("11.0.0.1", 1), ("11.0.0.1", 2), ("11.0.0.2", 1), ("11.0.0.2", 2)
 
 
-def seen(**ports: int) -> list[Sighting]:
+def seen(**ports: int) -> list[Binding]:
     remotes = {"s1": S1, "s1b": S1B, "s2": S2, "s2b": S2B}
-    return [Sighting(LOCAL, remotes[name], (OUTSIDE, port)) for name, port in ports.items()]
+    return [Binding(LOCAL, remotes[name], (OUTSIDE, port)) for name, port in ports.items()]
 
 
 @pytest.mark.parametrize(
@@ -55,8 +55,8 @@ def test_mapping(ports: dict[str, int], expected: Dependence) -> None:
 
 
 def test_local_ports_are_not_mixed_up() -> None:
-    one = Sighting(("192.168.1.2", 1), S1, (OUTSIDE, 1))
-    two = Sighting(("192.168.1.2", 2), S2, (OUTSIDE, 2))
+    one = Binding(("192.168.1.2", 1), S1, (OUTSIDE, 1))
+    two = Binding(("192.168.1.2", 2), S2, (OUTSIDE, 2))
     assert mapping_of([one, two]) is UNKNOWN
 
 
@@ -149,17 +149,17 @@ def test_the_next_ports(measured: list[int], step: int, expected: list[int]) -> 
 
 
 def test_what_is_seen_at_an_address_of_ours_is_not_translated() -> None:
-    evidence = Evidence(sightings=[Sighting(("0.0.0.0", 4001), S1, (OUTSIDE, 4001))])
+    evidence = Evidence(bindings=[Binding(("0.0.0.0", 4001), S1, (OUTSIDE, 4001))])
     here = behaviour_of(evidence, {OUTSIDE})
     assert (here.translates, here.mapping) == (False, NOTHING)
     there = behaviour_of(evidence, {"192.168.1.2"})
     assert (there.translates, there.mapping) == (True, UNKNOWN)
-    elsewhere = Evidence(sightings=[Sighting(("0.0.0.0", 4001), S1, (OUTSIDE, 4002))])
+    elsewhere = Evidence(bindings=[Binding(("0.0.0.0", 4001), S1, (OUTSIDE, 4002))])
     assert behaviour_of(elsewhere, {OUTSIDE}).translates
 
 
 def test_udp_is_blocked_if_only_tcp_is_answered() -> None:
-    silent, answered = Evidence(asked=True), Evidence(asked=True, sightings=seen(s1=7, s2=7))
+    silent, answered = Evidence(asked=True), Evidence(asked=True, bindings=seen(s1=7, s2=7))
     assert nat_of(Findings(udp=silent, tcp=answered)).udp.type == "blocked"
     assert nat_of(Findings(udp=silent, tcp=silent)).udp.type == "unknown"
     assert not nat_of(Findings(udp=answered, tcp=silent)).tcp.blocked
@@ -196,7 +196,7 @@ def test_combining_keeps_what_the_first_knows() -> None:
 # --- peers ----------------------------------------------------------------------------------------
 
 
-def observed(*ports: int, protocol: str = "udp", local: int = 4001) -> list[Observed]:
+def observed(*ports: int, protocol: str = "udp", local: int = 4001) -> list[Sighting]:
     """What peers of as many networks see, as an `ObservedAddresses` tells it."""
     collected = ObservedAddresses()
     transport = {"udp": "/udp/{}/quic-v1", "tcp": "/tcp/{}"}[protocol]
@@ -249,7 +249,7 @@ def test_strangers_that_reach_us_show_the_filter() -> None:
 
 
 def test_servers_count_more_than_peers() -> None:
-    findings = Findings(udp=Evidence(asked=True, sightings=seen(s1=7, s1b=8)))
+    findings = Findings(udp=Evidence(asked=True, bindings=seen(s1=7, s1b=8)))
     nat = nat_of(findings, observed(7, 7))
     assert nat.udp.mapping is BOTH
     nat = nat_of(Findings(), observed(7, 7))

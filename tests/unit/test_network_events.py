@@ -37,6 +37,16 @@ def test_a_slow_subscriber_loses_its_oldest_events_and_knows_it() -> None:
     assert [slow.get_nowait(), slow.get_nowait()] == [PeerConnected(ALICE), PeerConnected(BOB)]
 
 
+def test_a_subscriber_that_says_where_gets_nothing_else() -> None:
+    bus = EventBus()
+    with bus.subscribe(PeerConnected, capacity=1, where=lambda e: e.peer_id == ALICE) as events:
+        bus.publish(PeerConnected(ALICE))
+        bus.publish(PeerConnected(BOB))
+        assert events.get_nowait() == PeerConnected(ALICE)
+        assert events.get_nowait() is None
+        assert not events.dropped
+
+
 def test_wanted_follows_subscriptions() -> None:
     bus = EventBus()
     assert not bus.wanted(PeerConnected)

@@ -16,7 +16,7 @@ from carrick.addressing import parse_address, with_peer
 from carrick.errors import InvalidEnvelope, InvalidKey, PeerstoreError
 from carrick.identity import KeyType, PeerRecord, PrivateKey
 from carrick.peerstore import Bounds, MemoryPeerstore, Peerstore, SqlitePeerstore, Ttl
-from carrick.peerstore.sqlite import APPLICATION_ID
+from carrick.peerstore.sqlite import KIND
 from tests.support.peerstores import KEYS, PEERS, Clock, address, peer, sealed
 
 ALICE = PEERS[0]
@@ -474,7 +474,7 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "peers.db"
     with sqlite3.connect(path) as db:
         db.execute("CREATE TABLE later (id)")
-        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        db.execute(f"PRAGMA application_id = {KIND.application}")
         db.execute("PRAGMA user_version = 2")
     db.close()
     refused(path, "version 2")
@@ -550,14 +550,15 @@ def test_an_address_that_is_none_is_left_out(tmp_path: Path) -> None:
 def test_a_failed_flush_loses_nothing(tmp_path: Path, clock: Clock) -> None:
     store = SqlitePeerstore(tmp_path / "peers.db", clock)
     store.flush()
-    assert store._db is not None
-    store._db.execute("PRAGMA max_page_count = 4")
+    with store._file.transaction("limited") as db:
+        db.execute("PRAGMA max_page_count = 4")
     for number in range(100):
         store.set_protocols(peer(number), ["/" + "x" * 1000])
     with pytest.raises(PeerstoreError, match="disk is full"):
         store.flush()
     assert len(store) == 100
-    store._db.execute("PRAGMA max_page_count = 1000000")
+    with store._file.transaction("limited") as db:
+        db.execute("PRAGMA max_page_count = 1000000")
     assert store.flush() == 0
     store.close()
     store = SqlitePeerstore(tmp_path / "peers.db", clock)

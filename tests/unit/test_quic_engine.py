@@ -84,7 +84,7 @@ def test_grants_go_on_after_key_updates() -> None:
         pair.server.grant(stream, limit)
         pair.exchange()
         pair.sleep(1)
-        assert pair.client._send_limits[stream] == limit
+        assert pair.client._credit.limits[stream] == limit
 
 
 def test_many_grants_at_once() -> None:
@@ -98,7 +98,7 @@ def test_many_grants_at_once() -> None:
         pair.server.grant(stream, 10_000_000)
     pair.exchange()
     pair.sleep(3)
-    assert {pair.client._send_limits[stream] for stream in streams} == {10_000_000}
+    assert {pair.client._credit.limits[stream] for stream in streams} == {10_000_000}
 
 
 def test_the_connection_window_is_kept_open_by_what_leaves_the_engine() -> None:

@@ -23,6 +23,7 @@ from tests.unit.test_yamux import (
     data,
     frame,
     output,
+    quiet,
 )
 
 PROTOCOL_ERROR = frame(GO_AWAY, 0, 0, 1)
@@ -34,7 +35,8 @@ def victim() -> tuple[Yamux, MuxerStream]:
     core.feed(data(1, b"x", SYN))
     stream = core.accept()
     assert stream is not None
-    output(core)
+    core._keepalive.overdue = True
+    output(core)  # the first ping, and the ACK that waited for it
     return core, stream
 
 
@@ -168,8 +170,7 @@ def test_syn_flood() -> None:
 
 
 def test_syn_flood_without_accept() -> None:
-    core = yamux(Role.SERVER)
-    output(core)
+    core = quiet(Role.SERVER)
     core.feed(b"".join(frame(WINDOW_UPDATE, SYN, 2 * i + 1, 0) for i in range(300)))
     assert core.stream_count == 256
     refused = b"".join(frame(WINDOW_UPDATE, RST, 2 * i + 1, 0x1002) for i in range(256, 300))
@@ -207,14 +208,13 @@ def test_ping_flood() -> None:
 
 
 def test_pings_of_a_long_connection_are_fine() -> None:
-    core = yamux(Role.SERVER)
+    core = quiet(Role.SERVER)
+    core.feed(frame(PING, ACK, 0, 0))
     for second in range(5000):
         core.tick(float(second))
         for value in range(50):
             core.feed(frame(PING, SYN, 0, value))
             output(core)
-        if second == 1:
-            core.feed(frame(PING, ACK, 0, 0))
 
 
 def test_ping_noread() -> None:
@@ -258,12 +258,11 @@ def test_rapid_reset() -> None:
 
 
 def test_resets_over_a_long_time_are_fine() -> None:
-    core = yamux(Role.SERVER)
+    core = quiet(Role.SERVER)
+    core.feed(frame(PING, ACK, 0, 0))
     for i in range(20_000):
         core.tick(i * 0.2)
         output(core)
-        if i == 1:
-            core.feed(frame(PING, ACK, 0, 0))
         core.feed(data(2 * i + 1, b"hello", SYN) + frame(WINDOW_UPDATE, RST, 2 * i + 1, 0))
         assert core.accept() is None
 
@@ -322,6 +321,7 @@ def test_a_small_piece_does_not_keep_its_record() -> None:
 def test_growth_of_a_hostile_stream_stays_in_the_budget() -> None:
     memory = Memory(limit=0)
     core = Yamux(Role.SERVER, budget=memory, now=0.0)
+    core.tick(1.0)
     output(core)
     core.feed(frame(PING, ACK, 0, 0))
     core.feed(data(1, bytes(WINDOW), SYN))

@@ -9,14 +9,16 @@ a write, and a cancelled sender never leaves a part of a record behind.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import trio
 
 from carrick.errors import CarrickError, ConnectionClosed, MuxerError, ProtocolError
-from carrick.interfaces import Buffer, ByteSocket, Muxer, Role, Session
-from carrick.transports.bytestream.buffers import HEAD_ROOM, RECORDS_PER_BATCH, shared_buffers
+from carrick.interfaces import ByteSocket, Muxer, Role, Session
+from carrick.transports.bytestream.buffers import HEAD_ROOM, shared_buffers
+from carrick.transports.bytestream.output import Output
 from carrick.transports.bytestream.stream import ByteStream
 from carrick.transports.multistream import Dialer
 
@@ -34,6 +36,8 @@ STALL_TIMEOUT = 10.0  # s that a write may stand still (go-yamux: 10 s)
 RELIEF_TIMEOUT = 8.0  # s that unread input may stand still: before the peer's write gives up
 CLOSE_TIMEOUT = 1.0  # s that a graceful close may take to flush
 INTERNAL_ERROR = 2  # GoAway code of the yamux specification
+STREAK = 0.001  # s after a small write in which the next one waits for company
+MAX_TICKS = 8  # of the event loop that it waits at most
 SHORT = 16 * 1024  # bytes; a shorter receive leaves the socket empty, nearly always
 
 
@@ -74,32 +78,30 @@ class ByteStreamConnection:
         self._records = session.records
         self._muxer = muxer
         self._feed: Callable[[bytes], None] = muxer.feed
-        self._unsent = unsent
-        self._prelude: bytes = b""
         self._early = plain
         self._tail = sealed
         self._acceptors = trio.lowlevel.ParkingLot()
         self._buffers = shared_buffers()
-        self._output: bytearray | None = None  # sealed and not sent: [_sent_to:_sealed_to]
-        self._sent_to = 0
-        self._sealed_to = 0
+        self._output = Output(socket, session.records, muxer, self._buffers, unsent)
         self._pumping = False  # the socket is full: only the pump sends
         self._pump_task: trio.lowlevel.Task | None = None  # the pump while it sleeps
         self._taking_turn = False  # somebody has flushed in this tick, and will in the next
+        self._streak_until = -math.inf  # until when a small write is one of many
+        self._joined = 0  # writes that wait for company
         self._drained: trio.Event | None = None
         self._relieved: trio.Event | None = None
         self._scope = trio.CancelScope()  # that of `run`, once it runs
         self._timer_scope: trio.CancelScope | None = None
+        self._armed = False  # the pump wakes at some time: none that comes up later is earlier
         self._closing = False
         self._lost: str | None = None  # why nothing can be sent any more
         self._closed_by: ConnectionClosed | None = None
         self.on_end: Callable[[ConnectionClosed], None] | None = None
         self.bytes_received = 0  # sealed, since the upgrade
-        self.bytes_sent = 0
 
     def negotiate_lazily(self, negotiation: Dialer) -> None:
         """Propose the muxer, do not wait for the answer, and check it when it comes."""
-        self._prelude = negotiation.take_output()
+        self._output.prelude = negotiation.take_output()
 
         def feed(plain: bytes) -> None:
             if negotiation.selected is not None:  # later records of the same piece
@@ -127,6 +129,11 @@ class ByteStreamConnection:
     @property
     def closed(self) -> bool:
         return self._closed_by is not None
+
+    @property
+    def bytes_sent(self) -> int:
+        """Sealed, since the upgrade."""
+        return self._output.bytes_sent
 
     @property
     def stream_count(self) -> int:
@@ -195,7 +202,7 @@ class ByteStreamConnection:
         try:
             self._muxer.close(code)
             self.flush()
-            if self._has_output():
+            if not self._lost and self._output.waits():
                 self._drained = trio.Event()
                 with trio.move_on_after(CLOSE_TIMEOUT):
                     await self._drained.wait()
@@ -218,8 +225,8 @@ class ByteStreamConnection:
         self._muxer.close(code)
         if not self._pumping:
             try:
-                if self._seal():
-                    self._send()
+                if self._output.seal():
+                    self._output.send()
             except (CarrickError, OSError) as failure:
                 logger.debug("no GoAway to %s: %s", self.peer_id, failure)
         self._end(str(error), code=code)
@@ -242,8 +249,7 @@ class ByteStreamConnection:
             if self._drained is not None:
                 self._drained.set()
             self._socket.close()
-            if self._output is not None:
-                self._release_output()
+            self._output.discard()
             self._scope.cancel()
             if self.on_end is not None:
                 self.on_end(self._closed_by)
@@ -280,6 +286,8 @@ class ByteStreamConnection:
                 self._tail = b""
             else:
                 lo = HEAD_ROOM
+            if self._pump_task is not None:
+                self._streak_until = -math.inf  # the peer answers: nobody just sends and sends
             self._open(buffers.scratch, lo, HEAD_ROOM + received)
             handled += received
             if received < SHORT:
@@ -296,8 +304,12 @@ class ByteStreamConnection:
             self.flush()  # an end of file that waits must not become a reset by what comes in
         lo = self._records.open_all(buffer, lo, hi, self._feed)
         self._tail = bytes(buffer[lo:hi]) if lo < hi else b""
-        self.flush()
-        self._arm_timer()
+        if self._muxer.has_output():
+            self.flush()
+        else:
+            self._wake()
+            if self._relieved is not None:
+                self._check_relief()
 
     async def _relief(self) -> None:
         """Wait until unread input or unsent output is below its bound again."""
@@ -312,8 +324,10 @@ class ByteStreamConnection:
 
     def after_take(self) -> None:
         """A stream took bytes: window may have to be granted, and the reader may go on."""
-        self.flush_soon()
-        self._check_relief()
+        if not self._taking_turn and self._muxer.has_output():
+            self._wake_pump()
+        if self._relieved is not None:
+            self._check_relief()
 
     def _check_relief(self) -> None:
         if self._relieved is not None and not self._muxer.overloaded:
@@ -333,10 +347,11 @@ class ByteStreamConnection:
         """Seal and send one batch of what the muxer has, without waiting; wake who it concerns."""
         if not (self._pumping or self._lost or self._closed_by is not None):
             try:
-                if self._seal():
-                    sent = self._send()
-                    self._arm_timer()
-                    if not sent or self._muxer.has_output():
+                output = self._output
+                if output.seal():
+                    if not self._armed:
+                        self._arm_timer()
+                    if not output.send() or output.more:
                         self._pumping = True
                         self._wake_pump()
             except OSError as error:
@@ -344,7 +359,8 @@ class ByteStreamConnection:
             except ProtocolError as error:
                 self._end(f"the connection was lost: {error}")
         self._wake()
-        self._check_relief()
+        if self._relieved is not None:
+            self._check_relief()
 
     async def flush_in_turn(self) -> None:
         """Flush, with the scheduling point that a send owes trio.
@@ -357,6 +373,7 @@ class ByteStreamConnection:
             self.flush()
             return
         self._taking_turn = True
+        self._streak_until = trio.current_time() + STREAK
         try:
             self.flush()
             await trio.lowlevel.cancel_shielded_checkpoint()
@@ -364,6 +381,22 @@ class ByteStreamConnection:
             self._taking_turn = False
         if self._muxer.has_output():
             self.flush()
+
+    def begin_streak(self) -> None:
+        """A small write is sent: should others follow closely, they may join."""
+        self._streak_until = trio.current_time() + STREAK
+
+    def joins(self) -> bool:
+        """A small write need not be flushed: the first of this tick flushes for all, or many follow
+        each other, and the pump sends them together."""
+        if self._pumping:
+            return False
+        if not self._taking_turn:
+            if self._streak_until < 0 or trio.current_time() >= self._streak_until:
+                return False
+            self._joined += 1
+            self._wake_pump()
+        return True
 
     def flush_soon(self) -> None:
         """Have what the muxer has sent two ticks later, if nobody sends anything before.
@@ -391,60 +424,9 @@ class ByteStreamConnection:
         """Nothing can be sent any more. What the peer sent before is still read, for a moment."""
         self._lost = f"the connection was lost: {error}"
         self._scope.deadline = trio.current_time() + CLOSE_TIMEOUT
-        if self._output is not None:
-            self._release_output()
+        self._output.discard()
         if self._drained is not None:
             self._drained.set()
-
-    def _has_output(self) -> bool:
-        if self._lost:
-            return False
-        waits = self._output is not None or self._muxer.has_output()
-        return waits or bool(self._unsent or self._prelude)
-
-    def _seal(self) -> bool:
-        """Seal up to one batch of records. Only called when everything sealed before is sent."""
-        muxer, records = self._muxer, self._records
-        if not (self._unsent or self._prelude or muxer.has_output()):
-            return False
-        output = self._buffers.borrow_output()
-        at = 0
-        if self._unsent:
-            at = len(self._unsent)
-            output[:at] = self._unsent
-            self._unsent = b""
-        if self._prelude:
-            at = records.seal(output, at, (self._prelude,))
-            self._prelude = b""
-        room = records.max_plain
-        for _ in range(RECORDS_PER_BATCH - 1 if at else RECORDS_PER_BATCH):
-            pieces: list[Buffer] = muxer.take(room)
-            if not pieces:
-                break
-            at = records.seal(output, at, pieces)
-            if not muxer.has_output():
-                break
-        self._output, self._sent_to, self._sealed_to = output, 0, at
-        return True
-
-    def _send(self) -> bool:
-        """Send what is sealed; True once all of it is gone."""
-        output = self._output
-        assert output is not None
-        view = memoryview(output)
-        while self._sent_to < self._sealed_to:
-            sent = self._socket.send(view[self._sent_to : self._sealed_to])
-            if sent is None:
-                return False
-            self._sent_to += sent
-            self.bytes_sent += sent
-        self._release_output()
-        return True
-
-    def _release_output(self) -> None:
-        assert self._output is not None
-        self._buffers.return_output(self._output)
-        self._output = None
 
     async def _pump(self) -> None:
         """Send what `flush` could not and what nobody flushed, and run the muxer's timers."""
@@ -452,11 +434,12 @@ class ByteStreamConnection:
         while True:
             deadline = muxer.next_deadline()
             with trio.CancelScope() as self._timer_scope:
+                self._armed = deadline is not None
                 if deadline is not None:
                     self._timer_scope.deadline = deadline
                 while not self._pumping:
-                    if self._has_output():
-                        await trio.lowlevel.checkpoint()  # the next bytes may take it along
+                    if not self._lost and self._output.waits():
+                        await self._gather()
                         self.flush()
                     else:
                         await self._sleep_pump()
@@ -471,12 +454,24 @@ class ByteStreamConnection:
                 muxer.tick(trio.current_time())
                 self.flush()
 
+    async def _gather(self) -> None:
+        """Let the next bytes take along what waits, and small writes gather while more come."""
+        await trio.lowlevel.checkpoint()
+        for _ in range(1, MAX_TICKS, 2):
+            if not self._joined:
+                break
+            self._joined = 0
+            await trio.lowlevel.checkpoint()
+            await trio.lowlevel.checkpoint()
+        if self._joined:
+            self._joined = 0
+            self.begin_streak()
+
     async def _pump_out(self) -> None:
         """Send until nothing is left, then hand sending back to `flush`."""
-        while True:
-            if self._output is None and not self._seal():
-                break
-            while not self._send():
+        output = self._output
+        while output.seal():
+            while not output.send():
                 with trio.move_on_after(STALL_TIMEOUT) as writing:
                     await self._socket.wait_writable()
                 if writing.cancelled_caught:
@@ -495,7 +490,8 @@ class ByteStreamConnection:
         scope = self._timer_scope
         if scope is not None:
             deadline = self._muxer.next_deadline()
-            if deadline is not None and deadline < scope.deadline:
+            if deadline is not None:
+                self._armed = True
                 scope.deadline = deadline
 
 

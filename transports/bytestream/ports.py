@@ -169,10 +169,17 @@ class PortListener:
     async def accept(self) -> PortInbound:
         if not self._closed:
             with trio.CancelScope() as self._accepting:
-                async with self._port.turn:
+                turn = self._port.turn
+                try:
+                    turn.acquire_nowait()
+                except trio.WouldBlock:
+                    await turn.acquire()
+                try:
                     while self._port.offer(socket := await self._port.bound.accept()):
                         pass
                     return PortInbound(self._port, socket)
+                finally:
+                    turn.release()
         raise trio.ClosedResourceError("the listener was closed")
 
     def close(self) -> None:

@@ -17,7 +17,8 @@ __all__ = ["ByteStream"]
 RECEIVE_LIMIT = 256 * 1024  # what one receive_some joins at most, in bytes
 BULK = 4096  # bytes; after a write from here on others get their turn only with each FAIR_SHARE
 FAIR_SHARE = 256 * 1024  # bytes that one task sends before others get their turn
-JOIN = 64 * 1024  # bytes; a longer write is not copied to join it with what waits before it
+JOIN = 16 * 1024  # bytes; a longer write is not copied to join it with others
+FULL = 64 * 1024  # bytes; as many fill a record, and wait for no more
 
 
 class ByteStream(trio.abc.HalfCloseableStream):
@@ -36,7 +37,6 @@ class ByteStream(trio.abc.HalfCloseableStream):
         "_sending",
         "_sent_eof",
         "_share",
-        "_soon",
         "_writer",
     )
 
@@ -49,7 +49,6 @@ class ByteStream(trio.abc.HalfCloseableStream):
         self._receiving = False
         self._sent_eof = False
         self._share = FAIR_SHARE  # bytes left to send before others get their turn
-        self._soon = b""  # given to `send_soon`
         self._closed = False
         core.owner = self
 
@@ -105,42 +104,61 @@ class ByteStream(trio.abc.HalfCloseableStream):
         self._sending = True
         try:
             await trio.lowlevel.checkpoint_if_cancelled()
-            self._check_sendable()
-            view = memoryview(data).cast("B")
             core = self._core
-            untouched = -1 if eof else len(view)  # -1: cancelled, the stream would lack something
-            if self._soon:
-                if len(view) > JOIN:
-                    self._connection.flush()
-                    while core.pending:
-                        await self._sleep_writing()
-                if left := core.cancel_write():
-                    view = memoryview(b"".join((self._soon[-left:], view)))
-                    untouched = -1
-                self._soon = b""
-            core.write(view)
-            if eof:
-                self._sent_eof = True
-                core.close_write()
-            try:
-                self._share -= len(view)
-                if len(view) >= BULK and self._share > 0:
-                    self._connection.flush()
-                else:
-                    await self._connection.flush_in_turn()
-                    self._share = FAIR_SHARE
-                while core.pending:
-                    await self._sleep_writing()
-            except BaseException:
-                if core.cancel_write() != untouched:
-                    self.reset()  # a part of it left: the peer must not take it for the whole
-                raise
-            if self._closed:
+            if self._closed or self._sent_eof or core.reset_code is not None:
                 self._check_sendable()
-            elif core.reset_code is not None:
-                self._check_alive()
+            size = len(data) if isinstance(data, bytes) else memoryview(data).nbytes
+            self._share -= size
+            if size <= JOIN and not eof and self._connection.joins() and core.window >= size:
+                await self._join(bytes(data))
+            else:
+                await self._send(memoryview(data).cast("B"), eof)
         finally:
             self._sending = False
+
+    async def _join(self, data: bytes) -> None:
+        """Have `data` leave together with what others send, or what follows."""
+        core = self._core
+        core.write(data)
+        if core.pending >= FULL:
+            self._connection.flush()
+        if len(data) < BULK or self._share <= 0:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            self._share = FAIR_SHARE
+
+    async def _send(self, view: memoryview, eof: bool) -> None:
+        """Send `view` at once, and wait until all of it is sealed."""
+        core = self._core
+        untouched = -1 if eof else len(view)  # -1: cancelled, the stream would lack something
+        if core.pending:
+            if len(view) > JOIN:
+                self._connection.flush()
+                while core.pending:
+                    await self._sleep_writing()
+            else:
+                untouched = -1
+        core.write(view)
+        if eof:
+            self._sent_eof = True
+            core.close_write()
+        try:
+            if len(view) >= BULK and self._share > 0:
+                if len(view) <= JOIN:
+                    self._connection.begin_streak()
+                self._connection.flush()
+            else:
+                await self._connection.flush_in_turn()
+                self._share = FAIR_SHARE
+            while core.pending:
+                await self._sleep_writing()
+        except BaseException:
+            if core.cancel_write() != untouched:
+                self.reset()  # a part of it left: the peer must not take it for the whole
+            raise
+        if self._closed:
+            self._check_sendable()
+        elif core.reset_code is not None:
+            self._check_alive()
 
     def send_soon(self, data: bytes) -> bool:
         """Have a few bytes leave with the next ones that are sent, two ticks later at the latest.
@@ -149,8 +167,7 @@ class ByteStream(trio.abc.HalfCloseableStream):
         """
         if self._sending or self._core.pending:
             return False
-        self._soon = data
-        self._core.write(memoryview(data))
+        self._core.write(data)
         self._connection.flush_soon()
         return True
 
@@ -231,7 +248,7 @@ class ByteStream(trio.abc.HalfCloseableStream):
         try:
             if self._is_readable:
                 await trio.lowlevel.checkpoint()
-            elif self._soon:
+            elif self._core.pending:
                 self._connection.flush()  # what the peer must see before it can answer
             else:
                 self._connection.flush_soon()
@@ -273,6 +290,8 @@ class ByteStream(trio.abc.HalfCloseableStream):
 
     def reset(self, code: int = 0) -> None:
         """End both directions at once, telling the peer `code`."""
+        if self._core.pending and not self._sending:
+            self._connection.flush()  # what `send_all` has taken is as good as sent
         self._core.reset(code)
         self._connection.flush()
 

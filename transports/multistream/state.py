@@ -189,6 +189,16 @@ class Listener(_Negotiation):
             self._output = HEADER
         return data
 
+    def _read(self, data: Buffer) -> None:
+        end = data[0] + 1
+        if end <= 128 and end <= len(data) and not self._reader.buffered:  # whole, and short
+            self._handle(bytes(data[1:end]))
+            if self.selected is not None:
+                self.rest = bytes(data[end:])
+                return
+            data = data[end:]
+        super()._read(data)
+
     def _handle(self, message: bytes) -> None:
         proposal = decode_message(message)
         if not self._proposals_left:

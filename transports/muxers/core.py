@@ -84,7 +84,7 @@ class StreamCore:
         self.reset_code: int | None = None
         self.reset_by_remote = False
         self._pieces: list[Buffer] = []
-        self._out = EMPTY
+        self._out: bytes | bytearray | memoryview = EMPTY
         self._accepts = True  # data is welcome: no FIN yet, somebody reads, not reset
         self._read_closed = False
         self._peer_done = False  # FIN came
@@ -96,6 +96,30 @@ class StreamCore:
     @property
     def pending(self) -> int:
         return len(self._out)
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Queue bytes to send; behind others that wait, they are copied. No effect on an ended
+        stream.
+
+        Raises:
+            RuntimeError: `close_write` was called.
+        """
+        if self.reset_code is not None or not data:
+            return
+        if self._fin_due:
+            raise RuntimeError("write after close_write")
+        out = self._out
+        if not out:
+            self._out = data
+            self._written()
+        elif isinstance(out, bytearray):
+            out += data
+        else:
+            self._out = bytearray(out) + data
+
+    def _written(self) -> None:
+        """There are bytes to send, and there were none before."""
+        raise NotImplementedError
 
     # --- received bytes -------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -39,6 +39,7 @@ from carrick.transports.quic.backend import (
     StreamsAvailable,
     WindowOpened,
 )
+from carrick.transports.quic.outbox import Outbox
 from carrick.transports.quic.stream import QuicStream
 
 if TYPE_CHECKING:
@@ -51,8 +52,6 @@ __all__ = ["QuicConnection"]
 
 logger = logging.getLogger(__name__)
 
-DATAGRAMS_PER_TURN = 64  # that one connection sends before others get their turn
-MAX_TRAIN_BYTES = 65_000
 KEEPALIVE = 15.0  # s of silence (go quicreuse/config.go)
 CLOSE_TIMEOUT = 1.0  # s that a graceful close may take to flush
 OPEN_TIMEOUT = 10.0  # s that opening a stream waits for the peer to allow one more
@@ -83,7 +82,6 @@ class QuicConnection:
         self.ids: set[bytes] = set()
         """Its connection ids, for the endpoint."""
         self.bytes_received = 0
-        self.bytes_sent = 0
         self.on_end: Callable[[ConnectionClosed], None] | None = None
         self.backend = backend
         self.senders: dict[QuicStream, None] = {}
@@ -104,10 +102,7 @@ class QuicConnection:
         self._closer = Seat()
         self._closing = False
         self._closed_by: ConnectionClosed | None = None
-        self._unsent: deque[tuple[bytes, int, Endpoint]] = deque()  # the socket was full
-        self._more = False  # sending stopped only to let others have their turn
-        self._last_sent: bytes | None = None
-        self._opening: list[bytes] = []  # what was sent first, until the peer answers
+        self._outbox = Outbox(endpoint, backend)
         self._last_write = -math.inf
         self._keepalive_at = trio.current_time() + self.keepalive
         self._unread = 0
@@ -137,6 +132,10 @@ class QuicConnection:
     @remote_address.setter
     def remote_address(self, address: Multiaddr) -> None:
         self._remote_address = address
+
+    @property
+    def bytes_sent(self) -> int:
+        return self._outbox.bytes_sent
 
     @property
     def rtt(self) -> float | None:
@@ -188,7 +187,7 @@ class QuicConnection:
             return self.backend.failure
         by = self._closed_by
         assert by is not None
-        if by.message == _IDLE:
+        if by.message == errors.SILENT:
             return PeerTimeout("the peer fell silent during the handshake")
         return HandshakeError(by.message)
 
@@ -218,12 +217,12 @@ class QuicConnection:
 
     def _deadline(self) -> float:
         now = trio.current_time()
-        if self._more:
+        if self._outbox.more:
             return now
         deadline = self._keepalive_at
         if (timer := self.backend.next_timer()) is not None:
             deadline = min(deadline, timer)
-        if self._unsent:
+        if self._outbox.waiting:
             deadline = min(deadline, now + _FULL_SOCKET)
         return deadline
 
@@ -237,7 +236,7 @@ class QuicConnection:
             if self._established:
                 self.backend.ping()
                 due = True
-        if due or self._more or self._unsent:
+        if due or self._outbox.more or self._outbox.waiting:
             self.flush()
 
     async def aclose(self, code: int = 0) -> None:
@@ -258,8 +257,7 @@ class QuicConnection:
 
     def repeat_opening(self) -> None:
         """Send a client's first datagrams once more, as a network may, if nothing came back yet."""
-        for datagram in self._opening:
-            self._endpoint.send(datagram, len(datagram), self.remote)
+        self._outbox.repeat_opening(self.remote)
 
     def abort(self, code: int = 0) -> None:
         """End at once. One datagram tells the peer, as a reset does for TCP."""
@@ -274,7 +272,7 @@ class QuicConnection:
         self._end(ConnectionClosed(reason), None)
 
     def _has_output(self) -> bool:
-        if self._unsent or self.backend.unsent():
+        if self._outbox.waiting or self.backend.unsent():
             return True
         # What may have got lost is sent again only while the connection is there.
         recently = trio.current_time() - self._last_write < CLOSE_TIMEOUT
@@ -284,16 +282,18 @@ class QuicConnection:
         if self.closed:
             return
         self.backend.close(code, application=application)
-        self._unsent.clear()
-        self._last_sent = None
-        self._transmit(trio.current_time())
-        self._end(ConnectionClosed(reason, code=code if application else 0), self._last_sent)
+        self._outbox.waiting.clear()
+        self._end(ConnectionClosed(reason, code=code if application else 0), self._farewell())
+
+    def _farewell(self) -> bytes | None:
+        """Tell the peer why it ends; the datagram that does."""
+        return self._outbox.farewell(trio.current_time(), self.remote)
 
     def _end(self, by: ConnectionClosed, farewell: bytes | None) -> None:
         if self.closed:
             return
         self._closed_by = by
-        self._opening.clear()
+        self._outbox.opening = None
         for stream in tuple(self._streams.values()):
             stream.abandon()
         self._streams.clear()
@@ -387,7 +387,7 @@ class QuicConnection:
         now = trio.current_time()
         self._keepalive_at = now + self.keepalive
         self.bytes_received += len(train)
-        self._opening.clear()
+        self._outbox.opening = None
         if not self._established and self.bytes_received > EARLY_BYTES:
             self.vanish("too much was sent before the handshake was complete")
             return
@@ -440,29 +440,13 @@ class QuicConnection:
                 self._on_closed(event)
 
     def _on_closed(self, event: Closed) -> None:
-        self._last_sent = None
-        self._transmit(trio.current_time())  # what tells the peer why
-        code = event.code
-        if event.application:
-            reason = "the peer closed the connection"
-        else:
-            if event.reason == _IDLE_REASON:
-                reason, code = _IDLE, 0
-            else:
-                who = "the peer reports" if event.remote else "closed:"
-                reason = f"{who} {event.reason or errors.name_of(code)}"
-                code = errors.PROTOCOL_BROKEN if code else 0
-        self._end(
-            ConnectionClosed(reason, code=code, remote=event.remote),
-            None if event.remote else self._last_sent,
-        )
+        farewell = self._farewell()
+        self._end(errors.ending(event), None if event.remote else farewell)
 
     def fail(self, code: int, reason: str) -> None:
         """The peer broke the protocol in a way that the backend does not see."""
         self.backend.close(code, reason, application=False)
-        self._last_sent = None
-        self._transmit(trio.current_time())
-        self._end(ConnectionClosed(reason, code=1), self._last_sent)
+        self._end(ConnectionClosed(reason, code=1), self._farewell())
 
     def count_unread(self, change: int) -> None:
         """Account for data that was received, or read."""
@@ -489,7 +473,7 @@ class QuicConnection:
         """Send what there is, up to one turn's share; wake who waited for that."""
         if self.closed:
             return
-        self._transmit(trio.current_time())
+        self._outbox.transmit(trio.current_time(), self.remote)
         self._process()
         for stream in tuple(self.senders):
             stream.on_sent()
@@ -501,52 +485,8 @@ class QuicConnection:
             if self._closing:
                 self._closer.hasten(deadline)
 
-    def _transmit(self, now: float) -> None:
-        """Send up to `DATAGRAMS_PER_TURN` datagrams, joined to trains."""
-        self._more = False
-        while self._unsent:
-            if not self._endpoint.send(*self._unsent[0]):
-                return
-            self._unsent.popleft()
-        datagrams = self.backend.poll(now, DATAGRAMS_PER_TURN)
-        if not (self._opening or self.bytes_received):
-            self._opening = [datagram for datagram, _ in datagrams]
-        self._more = len(datagrams) == DATAGRAMS_PER_TURN
-        room = self._endpoint.max_train
-        train: list[bytes] = []
-        segment = size = shortest = 0
-        target: tuple[Any, ...] = ()
-        for datagram, to in datagrams:
-            length = len(datagram)
-            if (
-                length > shortest  # as long as the first, as only the last may be shorter
-                or to != target
-                or len(train) == room
-                or size + length > MAX_TRAIN_BYTES
-            ):
-                if train:
-                    self._send(b"".join(train), segment, target)
-                train, size, segment, shortest, target = [], 0, length, length, to
-            elif length < segment:
-                shortest = 0
-            train.append(datagram)
-            size += length
-        if train:
-            self._last_sent = train[-1]
-            self._send(b"".join(train), segment, target)
-
-    def _send(self, data: bytes, segment: int, to: tuple[Any, ...]) -> None:
-        remote = self.remote
-        if to[1] != remote[1] or to[0] != remote[0].partition("%")[0]:
-            remote = to[:2]  # another path, to be tried or for good
-        self.bytes_sent += len(data)
-        if self._unsent or not self._endpoint.send(data, segment, remote):
-            self._unsent.append((data, segment, remote))
-
 
 _QUIC = parse_address("/quic-v1")
-_IDLE_REASON = "Idle timeout"  # qh3's words
-_IDLE = "the peer fell silent"
 
 
 def quic_address(endpoint: Endpoint) -> Multiaddr:

@@ -19,7 +19,6 @@ from qh3._hazmat import QuicConnectionCore
 from qh3.quic import events as native
 from qh3.quic.configuration import QuicConfiguration
 from qh3.quic.connection import QuicConnection
-from qh3.quic.packet import QuicTransportParameters
 from qh3.quic.tls_bridge import QuicTlsBridgeError
 
 from carrick.errors import HandshakeError
@@ -42,6 +41,7 @@ from carrick.transports.quic.backend import (
     StreamsAvailable,
     WindowOpened,
 )
+from carrick.transports.quic.credit import Credit
 from carrick.transports.quic.grants import Grants
 from carrick.transports.quic.initials import InitialTranslator
 from carrick.transports.quic.packets import parse_long
@@ -130,10 +130,7 @@ class Engine(_Connection):  # type: ignore[misc]
         self._grants: Grants | None = None
         self._initials: InitialTranslator | None = None  # until the handshake is complete
         self._partial_resets: PartialResets | None = None
-        self._written: dict[int, int] = {}
-        self._written_in_all = 0
-        self._send_limits: dict[int, int] = {}
-        self._send_limit_of_all = 0
+        self._credit: Credit | None = None  # since the handshake is complete
         self._empty_polls = 0  # in a row
         self._resting = False
 
@@ -300,7 +297,9 @@ class Engine(_Connection):  # type: ignore[misc]
                     suite, secret = self._bridge.send_secret
                     peer_id = self._bridge.remote_initial_source_connection_id or b""
                     self._grants = Grants(suite, secret, len(peer_id))
-                    self._send_limit_of_all = self._peer_parameters.initial_max_data or 0
+                    parameters = self._bridge.remote_transport_parameters
+                    assert parameters is not None  # since ALPN was negotiated
+                    self._credit = Credit(parameters, is_client=self._is_client)
                     self._initials = None
                     if self._bridge.partial_resets and self._bridge.receive_secret is not None:
                         theirs = self._bridge.receive_secret
@@ -320,8 +319,8 @@ class Engine(_Connection):  # type: ignore[misc]
             elif kind == "stream_finished":
                 if self._grants is not None:
                     self._grants.forget(event[1])
-                self._written.pop(event[1], None)
-                self._send_limits.pop(event[1], None)
+                if self._credit is not None:
+                    self._credit.forget(event[1])
                 queue.append(StreamFinished(event[1]))
             elif kind == "stream_reset":
                 queue.append(StreamReset(event[1], event[2]))
@@ -330,10 +329,12 @@ class Engine(_Connection):  # type: ignore[misc]
             elif kind == "datagram":
                 queue.append(DatagramReceived(event[1]))
             elif kind == "stream_credit":
-                self._send_limits[event[1]] = event[2]
+                if self._credit is not None:
+                    self._credit.limits[event[1]] = event[2]
                 queue.append(WindowOpened(event[1]))
             elif kind == "connection_credit":
-                self._send_limit_of_all = event[1]
+                if self._credit is not None:
+                    self._credit.limit = event[1]
                 queue.append(WindowOpened(None))
             elif kind == "streams_available":
                 queue.append(StreamsAvailable())
@@ -381,47 +382,25 @@ class Engine(_Connection):  # type: ignore[misc]
         return int(self._core.open_stream(unidirectional))
 
     def credit(self, stream: int) -> int:
-        if self._bridge is None or self._closed:
-            return 0
-        limit = self._send_limits.get(stream)
-        if limit is None:
-            limit = self._initial_limit(stream)
-        room = limit - self._written.get(stream, 0)
-        return max(0, min(room, self._send_limit_of_all - self._written_in_all))
-
-    @property
-    def _peer_parameters(self) -> QuicTransportParameters:
-        assert self._bridge is not None
-        parameters = self._bridge.remote_transport_parameters
-        assert parameters is not None  # since ALPN was negotiated
-        return parameters
-
-    def _initial_limit(self, stream: int) -> int:
-        parameters = self._peer_parameters
-        if stream & 2:
-            return parameters.initial_max_stream_data_uni or 0
-        if stream & 1 == (not self._is_client):
-            return parameters.initial_max_stream_data_bidi_remote or 0
-        return parameters.initial_max_stream_data_bidi_local or 0
+        return 0 if self._credit is None or self._closed else self._credit.room(stream)
 
     def write(self, stream: int, data: Buffer, *, fin: bool = False) -> None:
-        if self._core is not None and not self._closed:
+        if self._credit is not None and self._core is not None and not self._closed:
             self._empty_polls = 0
             with suppress(ValueError, RuntimeError):  # it ended meanwhile: an event says so
                 self._core.send_stream(stream, data, fin)
-                self._written[stream] = self._written.get(stream, 0) + len(data)
-                self._written_in_all += len(data)
+                self._credit.wrote(stream, len(data))
 
     def unsent(self, stream: int | None = None) -> int:
         return 0 if self._core is None else self._core.get_send_buffer_size(stream)
 
     def reset(self, stream: int, code: int) -> None:
-        if self._core is not None and not self._closed:
+        if self._credit is not None and self._core is not None and not self._closed:
             self._empty_polls = 0
             with suppress(ValueError, RuntimeError):
                 unsent = self._core.get_send_buffer_size(stream)
                 self._core.reset_stream(stream, code)
-                self._written_in_all -= unsent
+                self._credit.took_back(unsent)
 
     def stop(self, stream: int, code: int) -> None:
         if self._core is not None and not self._closed:

@@ -4,6 +4,9 @@ of libp2p that this transport uses by itself.
 
 from __future__ import annotations
 
+from carrick.errors import ConnectionClosed
+from carrick.transports.quic.backend import Closed
+
 __all__ = [
     "BAD_CERTIFICATE",
     "CERTIFICATE_REQUIRED",
@@ -14,6 +17,8 @@ __all__ = [
     "INTERNAL_ERROR",
     "PROTOCOL_BROKEN",
     "RESOURCE_LIMIT_EXCEEDED",
+    "SILENT",
+    "ending",
     "name_of",
 ]
 
@@ -30,6 +35,9 @@ RESOURCE_LIMIT_EXCEEDED = 0x1001
 BAD_CERTIFICATE = 42
 DECODE_ERROR = 50
 CERTIFICATE_REQUIRED = 116
+
+SILENT = "the peer fell silent"
+_IDLE = "Idle timeout"  # qh3's words
 
 _NAMES = {
     0x00: "no error",
@@ -61,3 +69,15 @@ _NAMES = {
 def name_of(code: int) -> str:
     """What a transport error code means, in words."""
     return _NAMES.get(code, f"transport error {code:#x}")
+
+
+def ending(event: Closed) -> ConnectionClosed:
+    """How a connection ended, for those who used it."""
+    reason, code = "the peer closed the connection", event.code
+    if not event.application and event.reason == _IDLE:
+        reason, code = SILENT, 0
+    elif not event.application:
+        who = "the peer reports" if event.remote else "closed:"
+        reason = f"{who} {event.reason or name_of(code)}"
+        code = PROTOCOL_BROKEN if code else 0
+    return ConnectionClosed(reason, code=code, remote=event.remote)

@@ -53,6 +53,7 @@ class _Kind(NamedTuple):
 # The most frequent protocols, whose values are read without the library's codecs: those take long
 # to import, and to call.
 _SIZES = {"ip4": 4, "ip6": 16, "tcp": 2, "udp": 2, "p2p": None}
+_ONE_FORM = ("ip4", "tcp", "udp")  # whatever their bytes are
 
 
 def _kind(protocol: Protocol) -> _Kind:
@@ -241,6 +242,8 @@ def _decode(data: bytes) -> Parts:
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
+    if at < len(data) and data[at] < 0x80:  # most are of one byte
+        return data[at], at + 1
     try:
         decoded = decode_varint(data, at)
     except ProtocolError as error:
@@ -253,6 +256,8 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 def _checked_value(kind: _Kind, data: bytes) -> str:
     try:
         text = _decode_value(kind, data)
+        if kind.name in _ONE_FORM:
+            return text
         again = _encode_value(kind, text)
     except InvalidAddress:
         raise

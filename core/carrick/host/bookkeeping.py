@@ -31,6 +31,7 @@ class Bookkeeper:
     def __init__(self, swarm: Swarm, peerstore: Peerstore) -> None:
         self._swarm = swarm
         self._peerstore = peerstore
+        self._changed = trio.Event()
 
     async def note(self, connection: Connection) -> None:
         """`connection` is there: the peer is connected until the last of its connections ends."""
@@ -45,11 +46,24 @@ class Bookkeeper:
             self._peerstore.disconnected(peer)
 
     async def run(self) -> None:
-        """Write what has changed, every few seconds."""
-        while True:
-            await trio.sleep(FLUSH_INTERVAL)
-            try:
-                while self._peerstore.flush(FLUSH_PEERS):
-                    await trio.lowlevel.checkpoint()
-            except PeerstoreError as error:
-                logger.warning("the peerstore was not written: %s", error)
+        """Write what has changed, a few seconds later; have forgotten what has expired."""
+        unwatch = self._peerstore.watch(lambda: self._changed.set())
+        self._changed.set()  # something may have changed before
+        try:
+            while True:
+                with trio.move_on_after(self._peerstore.next_expiry()):
+                    await self._changed.wait()
+                await trio.sleep(FLUSH_INTERVAL)  # more may change meanwhile
+                await self._flush()
+        finally:
+            unwatch()
+
+    async def _flush(self) -> None:
+        try:
+            while self._peerstore.flush(FLUSH_PEERS):
+                await trio.lowlevel.checkpoint()
+        except PeerstoreError as error:
+            logger.warning("the peerstore was not written: %s", error)
+            self._changed.set()  # the next try comes
+        else:
+            self._changed = trio.Event()

@@ -97,9 +97,7 @@ class Host:
         self._bookkeeper = Bookkeeper(swarm, peerstore)
         swarm.add_connection_step(self._bookkeeper.note)
         swarm.add_address_source(self._known_addresses)
-        self.own_addresses.add_source(
-            lambda: self.observed.active(swarm.listen_addresses, trio.current_time())
-        )
+        self.own_addresses.add_source(self._observed_now)
         swarm.known_protocols = peerstore.protocols
         swarm.reach = self._connector.reach
 
@@ -328,8 +326,9 @@ class Host:
             seen=address,
             now=trio.current_time(),
         )
-        if recorded:
-            connection.call_at_end(self._observer_left)
+        if not recorded:
+            return
+        connection.call_at_end(self._observer_left)
         if self._observed_now() != before:
             self.events.publish(OwnAddressesChanged())
 
@@ -373,7 +372,7 @@ def resolve_target(target: Target) -> tuple[PeerId | None, list[Multiaddr]]:
     peers = {peer for _, peer in split if peer is not None}
     if not split or len(peers) > 1:
         raise NoAddresses("give one or more addresses of one peer")
-    return next(iter(peers), None), [address for address, _ in split if address]
+    return next(iter(peers), None), [address for address, _ in split if address.to_bytes()]
 
 
 def _is_cancellation(error: BaseException) -> bool:

@@ -209,9 +209,11 @@ def _observation(
     """What the three addresses amount to; None if it says nothing about a public address."""
     if is_relayed(local) or is_relayed(remote) or is_relayed(seen):
         return None
-    protocol, here = _endpoint(local)
-    there, outside = _endpoint(seen)[1], _outside(host_ip(remote), private)
-    if here is None or there is None or outside is None or _endpoint(seen)[0] != protocol:
+    outside = _outside(host_ip(remote), private)
+    if outside is None:
+        return None
+    (protocol, here), (protocol_seen, there) = _endpoint(local), _endpoint(seen)
+    if here is None or there is None or protocol_seen != protocol:
         return None
     seen_ip = _outside(_ip(there), private)
     own_ip = _ip(here)

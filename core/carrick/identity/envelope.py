@@ -7,14 +7,19 @@ is not in the envelope: a signature for one purpose is worth nothing for another
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from google.protobuf.message import DecodeError
 
 from carrick.errors import IdentityError, InvalidEnvelope
 from carrick.identity.keys import PrivateKey, PublicKey
-from carrick.identity.pb.envelope_pb2 import Envelope as _EnvelopeMessage
 from carrick.interfaces import Buffer
-from carrick.wire import encode_varint
+from carrick.wire import GeneratedModule, encode_varint
+
+if TYPE_CHECKING:
+    from carrick.identity.pb import envelope_pb2 as pb
+else:
+    pb = GeneratedModule("carrick.identity.pb.envelope_pb2")
 
 __all__ = ["MAX_ENVELOPE_SIZE", "Envelope"]
 
@@ -65,7 +70,7 @@ class Envelope:
         """
         _check_size(len(data))
         try:
-            message = _EnvelopeMessage.FromString(bytes(data))
+            message = pb.Envelope.FromString(bytes(data))
             public_key = PublicKey.from_protobuf(message.public_key)
         except DecodeError as error:
             raise InvalidEnvelope("not the protobuf of an envelope") from error
@@ -90,7 +95,7 @@ class Envelope:
 
     def to_bytes(self) -> bytes:
         """The `Envelope` message."""
-        return _EnvelopeMessage(
+        return pb.Envelope(
             public_key=self.public_key.to_protobuf(),
             payload_type=self.payload_type,
             payload=self.payload,

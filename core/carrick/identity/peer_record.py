@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from google.protobuf.message import DecodeError
 
 from carrick.errors import IdentityError, InvalidEnvelope
 from carrick.identity.envelope import Envelope
 from carrick.identity.keys import PrivateKey
-from carrick.identity.pb.peer_record_pb2 import PeerRecord as _PeerRecordMessage
 from carrick.identity.peer_id import PeerId
 from carrick.interfaces import Buffer
+from carrick.wire import GeneratedModule
+
+if TYPE_CHECKING:
+    from carrick.identity.pb import peer_record_pb2 as pb
+else:
+    pb = GeneratedModule("carrick.identity.pb.peer_record_pb2")
 
 __all__ = ["DOMAIN", "MAX_ADDRESSES", "MAX_RECORD_SIZE", "PAYLOAD_TYPE", "PeerRecord"]
 
@@ -64,12 +70,10 @@ class PeerRecord:
             raise InvalidEnvelope(
                 f"a record of another peer cannot be signed by {key.peer_id}", peer=self.peer_id
             )
-        message = _PeerRecordMessage(
+        message = pb.PeerRecord(
             peer_id=self.peer_id.to_bytes(),
             seq=self.sequence,
-            addresses=[
-                _PeerRecordMessage.AddressInfo(multiaddr=address) for address in self.addresses
-            ],
+            addresses=[pb.PeerRecord.AddressInfo(multiaddr=address) for address in self.addresses],
         )
         envelope = Envelope.seal(
             key, domain=DOMAIN, payload_type=PAYLOAD_TYPE, payload=message.SerializeToString()
@@ -100,7 +104,7 @@ def _open(data: bytes) -> PeerRecord:
         )
     envelope.verify(domain)
     try:
-        message = _PeerRecordMessage.FromString(envelope.payload)
+        message = pb.PeerRecord.FromString(envelope.payload)
         peer_id = PeerId(message.peer_id)
     except DecodeError as error:
         raise InvalidEnvelope("not the protobuf of a peer record") from error

@@ -46,6 +46,10 @@ class MuxerStream(Protocol):
         """Bytes given to `write` that are not in a record yet."""
 
     @property
+    def window(self) -> int:
+        """Bytes that the peer would take beyond those that are pending."""
+
+    @property
     def may_send(self) -> bool:
         """The send window is open: a write would make progress."""
 
@@ -55,8 +59,9 @@ class MuxerStream(Protocol):
     def take_views(self) -> list[memoryview]:
         """Remove and return all received bytes without copying, and grant the peer new window."""
 
-    def write(self, data: memoryview) -> None:
-        """Offer bytes to send, one write at a time. The view stays valid until `pending` is 0."""
+    def write(self, data: bytes | memoryview) -> None:
+        """Queue bytes to send. They stay valid until `pending` is 0; behind pending ones they are
+        copied."""
 
     def cancel_write(self) -> int:
         """Forget the bytes still pending; returns how many were dropped."""

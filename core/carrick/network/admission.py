@@ -39,6 +39,11 @@ class TokenBucket:
         self._tokens -= 1
         return True
 
+    def wait(self, now: float) -> float:
+        """In how many seconds there will be a token."""
+        self._fill(now)
+        return max(0.0, 1 - self._tokens) / self._rate
+
     def is_full(self, now: float) -> bool:
         self._fill(now)
         return self._tokens >= self._burst

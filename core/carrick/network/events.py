@@ -7,6 +7,7 @@ one that is too slow loses its oldest events and can see how many (`Subscription
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -124,13 +125,20 @@ class Subscription(Generic[E]):
     Iterate it with ``async for``; the iteration ends when the subscription is closed. For one task.
     """
 
-    def __init__(self, bus: EventBus, types: tuple[type[E], ...], capacity: int) -> None:
+    def __init__(
+        self,
+        bus: EventBus,
+        types: tuple[type[E], ...],
+        capacity: int,
+        where: Callable[[E], bool] | None,
+    ) -> None:
         self.types = types
         self.dropped = 0
         """How many events were lost because the queue was full."""
         self._bus = bus
         self._queue: deque[E] = deque()
         self._capacity = capacity
+        self._where = where
         self._closed = False
         self._waiters = trio.lowlevel.ParkingLot()
 
@@ -162,6 +170,8 @@ class Subscription(Generic[E]):
         return self._queue.popleft() if self._queue else None
 
     def _put(self, event: E) -> None:
+        if self._where is not None and not self._where(event):
+            return
         if len(self._queue) >= self._capacity:
             self._queue.popleft()
             self.dropped += 1
@@ -180,15 +190,19 @@ class EventBus:
         self._wanting: dict[type[Event], list[Subscription[Event]]] = {}
         """Who wants events of a type, of those types that were asked for."""
 
-    def subscribe(self, *types: type[E], capacity: int = 256) -> Subscription[E]:
+    def subscribe(
+        self, *types: type[E], capacity: int = 256, where: Callable[[E], bool] | None = None
+    ) -> Subscription[E]:
         """Events of these types and their subtypes from now on; no type means every event.
 
         Args:
             capacity: how many events may wait; beyond, the oldest is dropped and counted.
+            where: only those for which it is true; it is called by whoever publishes, so that
+                nobody wakes for what does not concern him.
         """
         if capacity < 1:
             raise ValueError(f"a subscription's capacity must be at least 1, not {capacity}")
-        subscription: Subscription[E] = Subscription(self, types or (Event,), capacity)  # type: ignore[arg-type]
+        subscription: Subscription[E] = Subscription(self, types or (Event,), capacity, where)  # type: ignore[arg-type]
         self._subscriptions.add(subscription)  # type: ignore[arg-type]
         self._wanting.clear()
         return subscription

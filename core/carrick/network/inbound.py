@@ -10,7 +10,13 @@ from typing import TypeAlias
 
 import trio
 
-from carrick.errors import CarrickError, NegotiationError, ProtocolError, ResourceLimitExceeded
+from carrick.errors import (
+    PEER_FAILURES,
+    CarrickError,
+    NegotiationError,
+    ProtocolError,
+    ResourceLimitExceeded,
+)
 from carrick.interfaces import Direction, MuxedStream
 from carrick.network.admission import TokenBucket
 from carrick.network.codes import ConnectionCode, StreamCode
@@ -28,7 +34,7 @@ Report: TypeAlias = Callable[[str, object, Exception], None]
 """Logs a defect of ours: where it is, the peer it showed with, the error."""
 
 # What a peer can cause in a handler that is written well: no defect of ours.
-PEERS_FAULT = (CarrickError, trio.BrokenResourceError, trio.ClosedResourceError, TimeoutError)
+PEERS_FAULT = (*PEER_FAILURES, TimeoutError)
 
 _FORGIVEN = 10.0  # violations per second that are no harm
 _RECEIVE = 4096  # bytes; several multistream messages

@@ -79,6 +79,8 @@ class LazyOpening:
         Raises:
             ProtocolNotSupported, NegotiationError: the peer does not speak the protocol.
         """
+        if self._output and self._raw.send_soon(self._output):
+            self._output = b""  # it rides with what others send
         with suppress(trio.BusyResourceError):  # then the sender takes the proposal along
             await self.flush()
         self._receiving = True

@@ -87,6 +87,7 @@ class ConnectionReservation(_Reservation):
         super().__init__()
         self.direction = direction
         self.peer: PeerId | None = None
+        self.peer_scope: Scope | None = None
         self.scope = Scope("connection", manager.connection_maxima)
         self.pending_streams = Scope("connection", manager.pending_maxima)
         self.budget = MemoryBudget(manager, self)
@@ -117,7 +118,7 @@ class ConnectionReservation(_Reservation):
         peer_scope.add(buffered)  # the budget gives it back
         if self.direction is Direction.INBOUND:
             self._give_back(manager.transient, _INBOUND)
-        self.peer = peer
+        self.peer, self.peer_scope = peer, peer_scope
 
     def open_stream(self, direction: Direction) -> StreamReservation:
         """A place for a stream whose protocol is not negotiated yet.
@@ -149,13 +150,13 @@ class StreamReservation:
     def __init__(
         self, manager: ResourceManager, connection: ConnectionReservation, direction: Direction
     ) -> None:
-        assert connection.peer is not None
+        assert connection.peer_scope is not None
         self._manager = manager
         self._connection = connection
         self.direction = direction
         charge = _STREAM[direction]
         common = [(manager.system, connection.scope)]
-        scopes = [manager.peer_scope(connection.peer), connection.scope, manager.system]
+        scopes = [connection.peer_scope, connection.scope, manager.system]
         if direction is Direction.INBOUND:
             common.append((manager.transient, connection.pending_streams))
             scopes += (connection.pending_streams, manager.transient)
@@ -264,8 +265,8 @@ class MemoryBudget:
     def _scopes(self) -> list[Scope]:
         connection = self._connection
         scopes = [self._manager.system, connection.scope]
-        if connection.peer is not None:
-            scopes.append(self._manager.peer_scope(connection.peer))
+        if connection.peer_scope is not None:
+            scopes.append(connection.peer_scope)
         return scopes
 
 

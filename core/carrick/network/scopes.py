@@ -24,6 +24,7 @@ class Kind(enum.IntEnum):
     MEMORY = 5
 
 
+_KINDS = len(Kind)
 Charge: TypeAlias = tuple[tuple[Kind, int], ...]
 
 
@@ -54,7 +55,7 @@ class Scope:
         home: dict[Hashable, Scope] | None = None,
         key: Hashable = None,
     ) -> None:
-        self.counts = [0] * len(Kind)
+        self.counts = [0] * _KINDS
         self._label = label
         self._maxima = maxima
         self._home = home

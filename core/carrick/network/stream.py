@@ -260,8 +260,9 @@ class Stream(trio.abc.HalfCloseableStream):
     async def _fill(self) -> bool:
         """Receive into the buffer; False at end of file."""
         had = len(self._buffer)
-        await self._before_receive()
-        await self._end_negotiation()
+        if self._opening or self._writer or self._closed:
+            await self._before_receive()
+            await self._end_negotiation()
         if len(self._buffer) == had:  # else bytes came right behind the negotiation
             self._buffer += await self._raw.receive_some()
         return len(self._buffer) > had

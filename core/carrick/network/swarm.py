@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 import trio
 
 from carrick import errors
+from carrick.deadlines import deadline
 from carrick.interfaces import (
     Direction,
     InboundConnection,
@@ -288,7 +288,7 @@ class Swarm:
             DialError: with one cause per address tried.
             PeerTimeout: nothing came of it in time.
         """
-        with _deadline(timeout, peer):
+        with deadline(timeout, "nothing came of it", peer=peer):
             way = Way.ANY if allow_limited else Way.DIRECT
             connection = await self.pathfinder.reach(peer, addresses, way, force=force)
             return await connection.wait_announced()
@@ -320,7 +320,7 @@ class Swarm:
             CarrickError: as `Connection.open_stream`.
         """
         addresses = tuple(addresses)
-        with _deadline(timeout, peer):
+        with deadline(timeout, "nothing came of it", peer=peer):
             connection = await self._connection_for(peer, addresses, allow_limited)
             try:
                 return await connection.open_stream(protocols, lazy=lazy)
@@ -438,11 +438,3 @@ class Swarm:
         if len(self._connections) > self.limits.high_water:
             self._housekeeper.look()
         return connection
-
-
-@contextmanager
-def _deadline(timeout: float, peer: PeerId | None) -> Iterator[None]:
-    with trio.move_on_after(timeout) as scope:
-        yield
-    if scope.cancelled_caught:
-        raise errors.PeerTimeout(f"nothing came of it within {timeout:g} s", peer=peer)

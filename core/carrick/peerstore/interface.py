@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -126,6 +126,17 @@ class Peerstore(Protocol):
         Raises:
             PeerstoreError: it cannot be written; nothing is lost, and the next call tries again.
         """
+
+    def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """Have `changed` called whenever anything changes: there may be something to write.
+
+        Returns:
+            What ends that.
+        """
+
+    def next_expiry(self) -> float:
+        """In how many seconds, at the soonest, `flush` finds somebody to forget, if nothing
+        changes until then; infinite: never."""
 
     def close(self) -> None:
         """Write what has changed, and let go of the file. Idempotent.

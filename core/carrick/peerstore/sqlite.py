@@ -1,8 +1,6 @@
 """A peerstore in a SQLite file.
 
-Everything is in memory; the file is written behind, in transactions of changed peers. A write ahead
-log makes a transaction that has ended survive the end of the process, by a kill too. After a loss
-of power the last ones may be missing, and the file is whole.
+Everything is in memory; the file is written behind, in transactions of changed peers.
 """
 
 from __future__ import annotations
@@ -10,12 +8,11 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from itertools import islice
 
+from carrick.database import Database, Kind
 from carrick.errors import IdentityError, PeerstoreError
 from carrick.identity import PeerId, PublicKey
 from carrick.peerstore.bounds import Bounds
@@ -24,9 +21,12 @@ from carrick.peerstore.state import PeerBook
 
 __all__ = ["SqlitePeerstore"]
 
-APPLICATION_ID = 0x43726B50  # "CrkP", in the header of the file
-SCHEMA_VERSION = 1
-_SCHEMA = """
+KIND = Kind(
+    "peerstore",
+    PeerstoreError,
+    application=0x43726B50,  # "CrkP"
+    version=1,
+    schema="""
 CREATE TABLE peers (
     id BLOB PRIMARY KEY,
     connected INTEGER NOT NULL,
@@ -46,16 +46,9 @@ CREATE TABLE addresses (
     succeeded REAL NOT NULL,
     PRIMARY KEY (peer, address)
 ) WITHOUT ROWID;
-"""
+""",
+)
 _SWEEP_INTERVAL = 60.0  # s between searches for expired peers
-_REASONS = {
-    sqlite3.SQLITE_BUSY: "it is in use by another process",
-    sqlite3.SQLITE_NOTADB: "it is no peerstore",
-    sqlite3.SQLITE_CORRUPT: "it is damaged; delete it to begin anew",
-    sqlite3.SQLITE_READONLY: "it, or its folder, cannot be written to",
-    sqlite3.SQLITE_CANTOPEN: "its folder cannot be written to",
-    sqlite3.SQLITE_FULL: "the disk is full",
-}
 
 
 class SqlitePeerstore(PeerBook):
@@ -64,7 +57,7 @@ class SqlitePeerstore(PeerBook):
     Nothing is written before `flush` or `close`.
 
     Args:
-        path: the file; made (mode 0600) if it is not there. SQLite keeps `<path>-wal` beside it.
+        path: the file; see `Database`.
         clock: seconds since 1970, so that times in the file mean the same after a restart.
 
     Raises:
@@ -80,34 +73,27 @@ class SqlitePeerstore(PeerBook):
         bounds: Bounds | None = None,
     ) -> None:
         super().__init__(clock, bounds or Bounds())
-        self._path = os.path.abspath(path)
         self._written: set[PeerId] = set()  # who is in the file
         self._dirty: dict[PeerId, None] = {}
         self._removed: dict[PeerId, None] = {}  # in the file, and nowhere else
         self._swept_at = clock()
-        self._db: sqlite3.Connection | None = None
-        with self._clear_errors("opened"):
-            _create(self._path)
-            db = sqlite3.connect(self._path, timeout=0, isolation_level="IMMEDIATE")
-            try:
-                _prepare(db, self._path)
+        self._file = Database(path, KIND)
+        try:
+            with self._file.transaction("read") as db:
                 self._load(db)
-            except BaseException:
-                db.close()
-                raise
-        self._db = db
+        except BaseException:
+            self._file.close()
+            raise
 
     def flush(self, limit: int | None = None) -> int:
-        if self._db is None:
-            raise PeerstoreError(f"the peerstore {self._path} is closed")
         if not 0 <= self._clock() - self._swept_at < _SWEEP_INTERVAL:
             self.sweep()
             self._swept_at = self._clock()
         removed = list(islice(self._removed, limit))
         written = list(islice(self._dirty, None if limit is None else limit - len(removed)))
-        if removed or written:
-            with self._clear_errors("written"), self._db:
-                self._write(self._db, removed, written)
+        with self._file.transaction("written") as db:
+            if removed or written:  # an idle node's disk sleeps
+                self._write(db, removed, written)
         for peer in removed:
             del self._removed[peer]
             self._written.discard(peer)
@@ -116,19 +102,21 @@ class SqlitePeerstore(PeerBook):
             self._written.add(peer)
         return len(self._removed) + len(self._dirty)
 
+    def next_expiry(self) -> float:
+        return max(super().next_expiry(), self._swept_at + _SWEEP_INTERVAL - self._clock())
+
     def close(self) -> None:
-        if self._db is None:
+        if self._file.closed:
             return
         try:
             self.flush()
         finally:
-            with self._clear_errors("closed"):
-                self._db.close()
-            self._db = None
+            self._file.close()
 
     # --- within -----------------------------------------------------------------------------------
 
     def _changed(self, peer: PeerId) -> None:
+        super()._changed(peer)
         if peer in self._entries:
             self._dirty[peer] = None
             self._removed.pop(peer, None)
@@ -175,9 +163,7 @@ class SqlitePeerstore(PeerBook):
                 entry.trim(now, False, self._bounds)
                 live = entry.expires > now
             except (AttributeError, IdentityError, TypeError, ValueError) as error:
-                raise PeerstoreError(
-                    f"the peerstore {self._path} is damaged ({error}); delete it to begin anew"
-                ) from error
+                raise self._file.damaged(error) from error
             self._written.add(peer)
             if not live:
                 self._removed[peer] = None
@@ -185,52 +171,6 @@ class SqlitePeerstore(PeerBook):
             self._update(peer, entry)
             if not connected:
                 self._dirty.pop(peer, None)  # it is as it was written
-
-    @contextmanager
-    def _clear_errors(self, done: str) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without SQLite's extension bits
-            why = _REASONS.get(code, str(error))
-            raise PeerstoreError(f"the peerstore {self._path} cannot be {done}: {why}") from error
-        except OSError as error:
-            why = error.strerror or str(error)
-            raise PeerstoreError(f"the peerstore {self._path} cannot be {done}: {why}") from error
-
-
-def _create(path: str) -> None:
-    """See to a regular file. One that is there is not opened: closing it would lose the locks of
-    another peerstore of this process on it."""
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-    except FileExistsError:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise OSError("it is no regular file") from None
-
-
-def _prepare(db: sqlite3.Connection, path: str) -> None:
-    """Lock the file, see what it is, and set it up if it is empty. Others' files stay untouched."""
-    db.execute("PRAGMA locking_mode = EXCLUSIVE")
-    (application,) = db.execute("PRAGMA application_id").fetchone()
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if application != APPLICATION_ID and (application or version or tables):
-        raise PeerstoreError(f"{path} is an SQLite database of something else, no peerstore")
-    if application == APPLICATION_ID and version != SCHEMA_VERSION:
-        raise PeerstoreError(
-            f"the peerstore {path} has version {version}, this program knows {SCHEMA_VERSION}; "
-            "use another file, or delete it"
-        )
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = NORMAL")  # a commit is written, not waited for on the disk
-    db.execute("BEGIN EXCLUSIVE")
-    if not tables:
-        for statement in _SCHEMA.split(";"):
-            db.execute(statement)
-        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    db.commit()
 
 
 def _peer_row(peer: PeerId, entry: Entry, connected: bool) -> tuple[object, ...]:

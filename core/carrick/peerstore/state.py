@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import islice
@@ -36,6 +37,8 @@ class PeerBook:
         self._connected: set[PeerId] = set()
         self._idle_peers = 0  # entries of peers that are not connected
         self._idle_size = 0
+        self._expiry = math.inf  # of the first idle peer, or earlier
+        self._watchers: list[Callable[[], None]] = []
 
     # --- addresses --------------------------------------------------------------------------------
 
@@ -182,13 +185,31 @@ class PeerBook:
 
     def sweep(self) -> None:
         """Forget the peers of whom everything has expired."""
-        for peer in [peer for peer, entry in self._entries.items() if not self._live(peer, entry)]:
+        now, expired = self._clock(), list[PeerId]()
+        self._expiry = math.inf
+        for peer, entry in self._entries.items():
+            if peer in self._connected:
+                continue
+            if (expires := entry.expires) <= now:
+                expired.append(peer)
+            else:
+                self._expiry = min(self._expiry, expires)
+        for peer in expired:
             self._drop(peer)
+
+    def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
+        self._watchers.append(changed)
+        return lambda: self._watchers.remove(changed)
+
+    def next_expiry(self) -> float:
+        return max(0.0, self._expiry - self._clock())
 
     # --- within -----------------------------------------------------------------------------------
 
     def _changed(self, peer: PeerId) -> None:
-        """What is known of `peer` is no longer what it was: for stores that write it down."""
+        """What is known of `peer` is no longer what it was. Stores that write it down add to it."""
+        for watcher in self._watchers:
+            watcher()
 
     def _live(self, peer: PeerId, entry: Entry) -> bool:
         return peer in self._connected or entry.expires > self._clock()
@@ -255,6 +276,7 @@ class PeerBook:
         if peer not in self._connected:
             self._idle_peers += 1
             self._idle_size += entry.size
+            self._expiry = min(self._expiry, entry.expires)
 
     def _take_out(self, peer: PeerId) -> None:
         entry = self._entries.pop(peer)

@@ -70,12 +70,10 @@ class KernelSocket:
             return None
 
     async def wait_readable(self) -> None:
-        self._require_open()
-        await trio.lowlevel.wait_readable(self._socket.fileno())
+        await trio.lowlevel.wait_readable(self._descriptor())
 
     async def wait_writable(self) -> None:
-        self._require_open()
-        await trio.lowlevel.wait_writable(self._socket.fileno())
+        await trio.lowlevel.wait_writable(self._descriptor())
 
     def close(self) -> None:
         if self._socket.fileno() >= 0:
@@ -88,9 +86,11 @@ class KernelSocket:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.close()
 
-    def _require_open(self) -> None:
-        if self._socket.fileno() < 0:
+    def _descriptor(self) -> int:
+        descriptor = self._socket.fileno()
+        if descriptor < 0:
             raise trio.ClosedResourceError("the socket was closed")
+        return descriptor
 
 
 class KernelListener:

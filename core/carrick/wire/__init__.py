@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from carrick.wire.frames import FrameReader, encode_frame
+from carrick.wire.generated import GeneratedModule
 from carrick.wire.messages import parse_message
 from carrick.wire.varint import MAX_VARINT, MAX_VARINT_BYTES, decode_varint, encode_varint
 
@@ -10,6 +11,7 @@ __all__ = [
     "MAX_VARINT",
     "MAX_VARINT_BYTES",
     "FrameReader",
+    "GeneratedModule",
     "decode_varint",
     "encode_frame",
     "encode_varint",

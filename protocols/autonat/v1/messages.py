@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from carrick.addressing import Multiaddr, address_from_bytes
 from carrick.errors import InvalidAddress, ProtocolError
 from carrick.interfaces import Buffer
-from carrick.protocols.autonat.pb import autonat_v1_pb2 as pb
-from carrick.wire import parse_message
+from carrick.protocols.autonat.ids import DIAL
+from carrick.wire import GeneratedModule, parse_message
+
+if TYPE_CHECKING:
+    from carrick.protocols.autonat.pb import autonat_v1_pb2 as pb
+else:
+    pb = GeneratedModule("carrick.protocols.autonat.pb.autonat_v1_pb2")
 
 __all__ = [
     "DIAL",
@@ -27,7 +32,6 @@ __all__ = [
     "encode",
 ]
 
-DIAL = "/libp2p/autonat/1.0.0"
 
 MAX_MESSAGE = 4096  # bytes; go-libp2p p2p/host/autonat/svc.go
 MAX_ADDRESSES = 16  # of a request that are looked at; go's options.go

@@ -34,7 +34,6 @@ __all__ = ["V1"]
 STREAM_TIMEOUT = 60.0  # s; go-libp2p p2p/host/autonat/svc.go
 REQUEST_TIMEOUT = 30.0  # s; go's options.go
 DIAL_TIMEOUT = 15.0  # s; go's options.go
-STREAMS_PER_PEER = 2  # at once
 
 _log = logging.getLogger("carrick.autonat")
 
@@ -47,11 +46,6 @@ class V1:
         self._stranger = stranger
         self._options = options
         self._rates = Rates(options.v1_rates)
-
-    def start(self) -> None:
-        self._host.swarm.handle(
-            DIAL, self._serve, service="autonat", streams_per_peer=STREAMS_PER_PEER
-        )
 
     async def ask(self, connection: Connection, addresses: Sequence[Multiaddr]) -> bool | None:
         """Whether the peer of `connection` reached us at one of `addresses`; None: it did not say.
@@ -75,7 +69,8 @@ class V1:
                 f"no AutoNAT answer within {REQUEST_TIMEOUT:g} s", peer=connection.peer_id
             ) from None
 
-    async def _serve(self, stream: Stream) -> None:
+    async def serve(self, stream: Stream) -> None:
+        """Serve one stream of `DIAL`."""
         try:
             with trio.fail_after(STREAM_TIMEOUT):
                 message = decode(await stream.read_frame(MAX_MESSAGE))

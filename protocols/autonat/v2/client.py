@@ -13,7 +13,6 @@ from carrick.errors import PeerTimeout, ProtocolError
 from carrick.host import Host
 from carrick.network import Connection, Stream, StreamCode
 from carrick.protocols.autonat.v2.messages import (
-    DIAL_BACK,
     DIAL_REQUEST,
     MAX_DIAL_BACK,
     MAX_MESSAGE,
@@ -30,7 +29,6 @@ __all__ = ["Client"]
 
 PROBE_TIMEOUT = 30.0  # s; go-libp2p p2p/host/basic/addrs_reachability_tracker.go
 DIAL_BACK_TIMEOUT = 5.0  # s for the nonce, before and after the response; go, the same
-DIAL_BACKS_PER_PEER = 2  # at once
 
 _log = logging.getLogger("carrick.autonat")
 
@@ -42,11 +40,6 @@ class Client:
         self._host = host
         self._waiting: dict[int, tuple[Probe, trio.Event]] = {}
         """By nonce: what is under way."""
-
-    def start(self) -> None:
-        self._host.swarm.handle(
-            DIAL_BACK, self._take_nonce, service="autonat", streams_per_peer=DIAL_BACKS_PER_PEER
-        )
 
     async def probe(self, connection: Connection, addresses: Sequence[Multiaddr]) -> Finding:
         """Have the peer of `connection` dial the first of `addresses` that it can.
@@ -93,7 +86,8 @@ class Client:
             for payload in step.payloads:
                 await stream.write_frame(payload)
 
-    async def _take_nonce(self, stream: Stream) -> None:
+    async def take_nonce(self, stream: Stream) -> None:
+        """Serve one stream of `DIAL_BACK`."""
         try:
             with trio.fail_after(DIAL_BACK_TIMEOUT):
                 nonce = decode_dial_back(await stream.read_frame(MAX_DIAL_BACK))

@@ -9,13 +9,18 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from carrick.addressing import Multiaddr, address_from_bytes
 from carrick.errors import InvalidAddress, ProtocolError
 from carrick.interfaces import Buffer
-from carrick.protocols.autonat.pb import autonat_v2_pb2 as pb
-from carrick.wire import parse_message
+from carrick.protocols.autonat.ids import DIAL_BACK, DIAL_REQUEST
+from carrick.wire import GeneratedModule, parse_message
+
+if TYPE_CHECKING:
+    from carrick.protocols.autonat.pb import autonat_v2_pb2 as pb
+else:
+    pb = GeneratedModule("carrick.protocols.autonat.pb.autonat_v2_pb2")
 
 __all__ = [
     "DIAL_BACK",
@@ -36,8 +41,6 @@ __all__ = [
     "encode_dial_back_response",
 ]
 
-DIAL_REQUEST = "/libp2p/autonat/2/dial-request"
-DIAL_BACK = "/libp2p/autonat/2/dial-back"
 
 MAX_MESSAGE = 8192  # bytes; go-libp2p p2p/protocol/autonatv2/autonat.go
 MAX_DIAL_BACK = 1024  # bytes; the same

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 import trio
 
 from carrick.addressing import Multiaddr, host_ip
-from carrick.errors import PeerTimeout, ProtocolError, StreamReset
+from carrick.errors import PEER_FAILURES, PeerTimeout, ProtocolError, StreamReset
 from carrick.host import Host
 from carrick.network import Connection, Stream, StreamCode
 from carrick.protocols.autonat.addresses import for_dial_back, plain_ip
 from carrick.protocols.autonat.rates import Rates
-from carrick.protocols.autonat.stranger import FAILURES
 from carrick.protocols.autonat.v2.messages import (
     DIAL_BACK,
     DIAL_REQUEST,
@@ -48,7 +47,6 @@ DATA_TIMEOUT = 10.0  # s for all dial data; ATTACKS row 69
 DIAL_TIMEOUT = 10.0  # s; go, dialBackDialTimeout
 DIAL_BACK_TIMEOUT = 5.0  # s; go, dialBackStreamTimeout
 MAX_WAIT = 3.0  # s of random delay before a foreign IP is dialled; go's server.go
-STREAMS_PER_PEER = 2  # at once; go's options.go
 
 _log = logging.getLogger("carrick.autonat")
 
@@ -62,12 +60,8 @@ class Server:
         self._options = options
         self._rates = Rates(options.rates)
 
-    def start(self) -> None:
-        self._host.swarm.handle(
-            DIAL_REQUEST, self._serve, service="autonat", streams_per_peer=STREAMS_PER_PEER
-        )
-
-    async def _serve(self, stream: Stream) -> None:
+    async def serve(self, stream: Stream) -> None:
+        """Serve one stream of `DIAL_REQUEST`."""
         try:
             with trio.fail_after(REQUEST_TIMEOUT):
                 dial = await self._decide(stream)
@@ -137,7 +131,7 @@ class Server:
                 with suppress(StreamReset):
                     await stream.write_frame(encode_dial_back(dial.nonce))
             # The answer only shows that the nonce has arrived, before the connection is closed.
-            with trio.move_on_after(DIAL_BACK_TIMEOUT), suppress(*FAILURES):
+            with trio.move_on_after(DIAL_BACK_TIMEOUT), suppress(*PEER_FAILURES):
                 await stream.send_eof()
                 await stream.read_frame(MAX_DIAL_BACK)
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import trio
 
 from carrick.addressing import Multiaddr, Reach, reach, split_peer
-from carrick.errors import CarrickError, IdentityError, ProtocolError
+from carrick.errors import PEER_FAILURES, CarrickError, IdentityError, ProtocolError
 from carrick.host import Host
 from carrick.network import Connection, Stream
 from carrick.protocols.identify import PeerIdentified
@@ -26,7 +26,6 @@ from carrick.protocols.kademlia.messages import (
     decode,
 )
 from carrick.protocols.kademlia.network import WAN
-from carrick.protocols.kademlia.walking import FAILURES
 
 __all__ = ["AddressKind", "Visitor", "VisitSettings"]
 
@@ -201,7 +200,7 @@ class Visitor:
                         # Nothing is known of it yet: the proposal and the question go together.
                         stream = await connection.open_stream(self._settings.protocol, lazy=True)
                     answer = await _exchange(stream, Message(MessageType.FIND_NODE, key))
-            except (*FAILURES, trio.TooSlowError) as error:
+            except (*PEER_FAILURES, trio.TooSlowError) as error:
                 failures.append(error)
                 drain.failed(bits)
                 if stream is not None:

@@ -204,6 +204,7 @@ class Mplex(MuxerCore[MplexStream]):
                     break
                 header = pack(stream.id, MESSAGE + (not stream.inbound), size)
                 room -= len(header) + size
+                view = memoryview(view)
                 out.append(header)
                 out.append(view[:size])
                 stream._out = view[size:]

@@ -22,21 +22,16 @@ class MplexStream(StreamCore):
         self._announced = inbound  # the peer knows of the stream
 
     @property
+    def window(self) -> int:
+        """mplex has none."""
+        return 1 << 30
+
+    @property
     def may_send(self) -> bool:
         """A write would make progress."""
         return not self._out and self.reset_code is None
 
-    def write(self, data: memoryview) -> None:
-        """Offer bytes to send, one write at a time. No effect on an ended stream.
-
-        Raises:
-            RuntimeError: bytes are pending, or `close_write` was called.
-        """
-        if self.reset_code is not None or not data:
-            return
-        if self._out or self._fin_due:
-            raise RuntimeError("a write is pending" if self._out else "write after close_write")
-        self._out = data
+    def _written(self) -> None:
         self._muxer._make_ready(self)
 
     def cancel_write(self) -> int:

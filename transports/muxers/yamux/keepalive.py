@@ -5,11 +5,23 @@ from __future__ import annotations
 from carrick.errors import MuxerError
 from carrick.transports.muxers.yamux.frame import INTERNAL_ERROR, MAX_UINT32, PING, SYN, pack
 
+_FIRST = 1.0  # s that the first ping waits for other output
+
 
 class Keepalive:
     """One ping at a time: the first with the first output, then one in each interval."""
 
-    __slots__ = ("_interval", "_sent_at", "_timeout", "_value", "deadline", "due", "heard", "rtt")
+    __slots__ = (
+        "_interval",
+        "_sent_at",
+        "_timeout",
+        "_value",
+        "deadline",
+        "due",
+        "heard",
+        "overdue",
+        "rtt",
+    )
 
     def __init__(self, interval: float, timeout: float, now: float) -> None:
         self._interval = interval
@@ -17,15 +29,21 @@ class Keepalive:
         self._value = 0
         self._sent_at: float | None = None  # of the ping that is not answered yet
         self.due = True
-        """A ping waits to be sent."""
+        """A ping waits to be sent with other output."""
+        self.overdue = False
+        """It waits no more."""
         self.heard = now
         """When the peer's last bytes came."""
         self.rtt: float | None = None
-        self.deadline: float | None = None
+        self.deadline: float | None = now + _FIRST
+
+    def drop(self) -> None:
+        """Nothing is sent any more."""
+        self.due = self.overdue = False
 
     def send(self, now: float) -> bytes:
         """The header of the ping that is due."""
-        self.due = False
+        self.due = self.overdue = False
         self._sent_at = now
         self.deadline = now + self._timeout
         return pack(PING, SYN, 0, self._value)
@@ -49,7 +67,7 @@ class Keepalive:
             MuxerError: the peer answered neither the ping nor said anything else.
         """
         if self._sent_at is None:
-            self.due = True
+            self.due = self.overdue = True
             self.deadline = None
         elif now < self.heard + self._timeout:
             self.deadline = self.heard + self._timeout  # it lives, the answer waits in its queue

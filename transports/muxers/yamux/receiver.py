@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from carrick.errors import MuxerError
 from carrick.transports.muxers.core import RESOURCE_LIMIT_EXCEEDED, Allowance
 from carrick.transports.muxers.yamux.frame import (
     ACK,
@@ -66,6 +67,9 @@ class Receiver:
 
     def feed(self, plain: bytes) -> None:
         muxer = self._muxer
+        if muxer._failed:
+            raise MuxerError(muxer._failed)
+        muxer._keepalive.heard = muxer._now
         streams = muxer._streams
         at = 0
         size = len(plain)
@@ -82,11 +86,7 @@ class Receiver:
                 stream = self._target
                 if stream is not None:
                     if stream._accepts:
-                        stream._store(plain, at, part)
-                        muxer._unread += part
-                        self._useful += part
-                        if not stream._touched:
-                            muxer._touch(stream)
+                        self._deliver(stream, plain, at, part)
                     else:
                         self._unwanted(stream)
                 at += part
@@ -108,10 +108,23 @@ class Receiver:
                     and 0 < length <= stream._credit
                 ):
                     stream._credit -= length
-                    self._left = length
-                    self._target = stream
+                    if length <= size - at:
+                        self._deliver(stream, plain, at, length)
+                        at += length
+                    else:
+                        self._left = length
+                        self._target = stream
                 else:
                     self._frame(kind, flags, stream_id, length)
+
+    def _deliver(self, stream: YamuxStream, plain: bytes, at: int, size: int) -> None:
+        stream._store(plain, at, size)
+        self._useful += size
+        muxer = self._muxer
+        muxer._unread += size
+        if not stream._touched:
+            stream._touched = True
+            muxer._changed.append(stream)
 
     def _unwanted(self, stream: YamuxStream) -> None:
         """Bytes for somebody who does not read any more."""

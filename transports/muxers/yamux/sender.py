@@ -112,7 +112,7 @@ class Sender:
             self._acks.remove(stream)
 
     def clear(self) -> None:
-        self._keepalive.due = False
+        self._keepalive.drop()
         self._goaway = None
         for stream in self._ready:
             stream._in_ready = False
@@ -137,18 +137,18 @@ class Sender:
             or self._resets
             or self._pongs
             or self._goaway
-            or self._keepalive.due
+            or self._keepalive.overdue
             or len(self._acks) >= MAX_WAITING_ACKS
         )
 
     def take(self, room: int, now: float) -> list[Buffer]:
         """Pieces for the next record, together at most `room` bytes."""
         out: list[Buffer] = []
-        if not self.has_output():
+        ready = self._ready
+        if not ready and not self.has_output():  # ACKs alone may wait
             return out
         if self._acks or self._control or self._resets or self._pongs or self._keepalive.due:
             room = self._take_control(out, room, now)
-        ready = self._ready
         while ready and room > HEADER_SIZE:
             stream = ready[0]
             view = stream._out
@@ -164,9 +164,11 @@ class Sender:
                 stream._fin_left()
                 continue
             window = stream._send_window
-            size = min(len(view), window, room - HEADER_SIZE)
-            if size < MIN_CUT and out and size == room - HEADER_SIZE:
-                break
+            size = len(view)
+            if size > window or size > room - HEADER_SIZE:
+                size = min(window, room - HEADER_SIZE)
+                if size < MIN_CUT and out and size == room - HEADER_SIZE:
+                    break
             if stream._syn_due or stream._ack_due:
                 out.append(self._opening(stream, DATA, size))
             else:
@@ -175,19 +177,19 @@ class Sender:
             self.sent += size
             window -= size
             stream._send_window = window
+            del ready[0]
             if size == len(view):
                 out.append(view)
                 stream._out = EMPTY
                 stream._muxer._touch(stream)
-                del ready[0]
                 if stream._fin_due:
                     ready.append(stream)
                 else:
                     stream._in_ready = False
             else:
+                view = memoryview(view)
                 out.append(view[:size])
                 stream._out = view[size:]
-                del ready[0]
                 if window:
                     ready.append(stream)
                 else:

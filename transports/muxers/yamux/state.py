@@ -37,6 +37,8 @@ class Yamux(MuxerCore[YamuxStream]):
         "_sender",
         "_unacked",
         "_windows",
+        "feed",
+        "has_output",
     )
 
     id = PROTOCOL_ID
@@ -53,6 +55,8 @@ class Yamux(MuxerCore[YamuxStream]):
         self._keepalive = Keepalive(config.ping_interval, config.ping_timeout, now)
         self._sender = Sender(self._keepalive, self._windows)
         self._receiver = Receiver(self, now)
+        self.feed = self._receiver.feed
+        self.has_output = self._sender.has_output
 
     @property
     def rtt(self) -> float | None:
@@ -60,11 +64,8 @@ class Yamux(MuxerCore[YamuxStream]):
 
     @property
     def overloaded(self) -> bool:
-        return self._input_full or self._sender.full
-
-    @property
-    def _input_full(self) -> bool:
-        return self._unread >= self._config.max_unread + self._windows.grown
+        full = self._unread >= self._config.max_unread + self._windows.grown
+        return full or self._sender.full
 
     # --- time -------------------------------------------------------------------------------------
 
@@ -178,15 +179,6 @@ class Yamux(MuxerCore[YamuxStream]):
 
     # --- input and output -------------------------------------------------------------------------
 
-    def feed(self, plain: bytes) -> None:
-        if self._failed:
-            raise MuxerError(self._failed)
-        self._keepalive.heard = self._now
-        self._receiver.feed(plain)
-
-    def has_output(self) -> bool:
-        return self._sender.has_output()
-
     def take(self, room: int) -> list[Buffer]:
         return self._sender.take(room, self._now)
 
@@ -206,7 +198,7 @@ class Yamux(MuxerCore[YamuxStream]):
     def on_stall(self) -> None:
         if self._sender.full:
             raise MuxerError("the peer does not read what it asked for", code=PROTOCOL_ERROR)
-        if self._input_full and (stream := self._slowest()) is not None:
+        if self.overloaded and (stream := self._slowest()) is not None:
             stream.reset(RESOURCE_LIMIT_EXCEEDED)
             if stream.received:  # it was reset before, and its rest is not read
                 self._unread -= stream._drop_received()

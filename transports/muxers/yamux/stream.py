@@ -47,21 +47,16 @@ class YamuxStream(StreamCore):
         self._in_control = False
 
     @property
+    def window(self) -> int:
+        """Bytes that may be sent and do not wait already."""
+        return self._send_window - len(self._out)
+
+    @property
     def may_send(self) -> bool:
         """The send window is open: a write would make progress."""
         return self._send_window > 0 and not self._out and self.reset_code is None
 
-    def write(self, data: memoryview) -> None:
-        """Offer bytes to send, one write at a time. No effect on an ended stream.
-
-        Raises:
-            RuntimeError: bytes are pending, or `close_write` was called.
-        """
-        if self.reset_code is not None or not data:
-            return
-        if self._out or self._fin_due:
-            raise RuntimeError("a write is pending" if self._out else "write after close_write")
-        self._out = data
+    def _written(self) -> None:
         if self._send_window:
             self._muxer._sender.ready(self)
 

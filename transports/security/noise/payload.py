@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from carrick.errors import HandshakeError, IdentityError, ProtocolError
 from carrick.identity import PrivateKey, PublicKey
-from carrick.transports.security.noise.pb.noise_pb2 import (
-    NoiseExtensions,
-    NoiseHandshakePayload,
-)
-from carrick.wire import parse_message
+from carrick.wire import GeneratedModule, parse_message
+
+if TYPE_CHECKING:
+    from carrick.transports.security.noise.pb import noise_pb2 as pb
+else:
+    pb = GeneratedModule("carrick.transports.security.noise.pb.noise_pb2")
 
 MAX_PAYLOAD = 16 * 1024  # bytes; the largest honest one has an RSA-8192 key: about 2.1 KiB
 MAX_EXTENSION_ITEMS = 100  # go-libp2p p2p/security/noise/transport.go, maxProtoNum
@@ -34,7 +36,7 @@ class PeerPayload:
 
 def signed_payload(key: PrivateKey, static_public: bytes) -> bytes:
     """The payload that says that `static_public` is a Noise key of `key`'s owner."""
-    return NoiseHandshakePayload(
+    return pb.NoiseHandshakePayload(
         identity_key=key.public_key.to_protobuf(),
         identity_sig=key.sign(_SIGNATURE_PREFIX + static_public),
     ).SerializeToString()
@@ -50,8 +52,8 @@ def with_extensions(
     """
     if not muxers and not certhashes:
         return payload
-    extensions = NoiseExtensions(stream_muxers=muxers, webtransport_certhashes=certhashes)
-    return payload + NoiseHandshakePayload(extensions=extensions).SerializeToString()
+    extensions = pb.NoiseExtensions(stream_muxers=muxers, webtransport_certhashes=certhashes)
+    return payload + pb.NoiseHandshakePayload(extensions=extensions).SerializeToString()
 
 
 def open_payload(data: bytes, peer_static: bytes) -> PeerPayload:
@@ -64,7 +66,7 @@ def open_payload(data: bytes, peer_static: bytes) -> PeerPayload:
             the key's over `peer_static`.
     """
     try:
-        payload = parse_message(NoiseHandshakePayload, data)
+        payload = parse_message(pb.NoiseHandshakePayload, data)
         key = PublicKey.from_protobuf(payload.identity_key)
         key.verify(_SIGNATURE_PREFIX + peer_static, payload.identity_sig)
     except (IdentityError, ProtocolError) as error:

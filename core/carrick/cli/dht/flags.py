@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +58,8 @@ def load_network(name: str) -> Network:
     """
     if name in _BY_NAME:
         return _BY_NAME[name]
+    import tomllib  # for files only: `listen` has these flags too
+
     try:
         found = tomllib.loads(Path(name).read_text(encoding="utf-8"))
     except OSError as error:

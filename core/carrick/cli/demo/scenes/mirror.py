@@ -44,7 +44,7 @@ async def until_classified(person: Person) -> None:
     """Until the STUN server has told what it can."""
     findings = person.node.service(NatDetector)
     await person.until(
-        lambda: bool(findings.findings.udp.sightings or findings.findings.tcp.sightings)
+        lambda: bool(findings.findings.udp.bindings or findings.findings.tcp.bindings)
     )
 
 

@@ -1,0 +1,7 @@
+"""The protocol id."""
+
+from __future__ import annotations
+
+__all__ = ["DCUTR"]
+
+DCUTR = "/libp2p/dcutr"
