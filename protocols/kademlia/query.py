@@ -139,8 +139,9 @@ class Query:
         try:
             answer = await self._dht.ask(self._info(peer), self._request)
             for each in answer.closer:
-                few = each._replace(encoded=each.encoded[:_MAX_ADDRESSES])
-                self._known.setdefault(each.id, few)
+                if each.id not in self._known:
+                    few = each._replace(encoded=each.encoded[:_MAX_ADDRESSES])
+                    self._known[each.id] = few
             if self._look is not None:
                 found = self._look(peer, answer)
         except PEER_FAILURES as error:

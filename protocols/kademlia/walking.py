@@ -49,7 +49,13 @@ class AnyLookup(Protocol):
 
 async def walk(lookup: AnyLookup, ask: Ask) -> None:
     """Go on until `lookup` is done. Who has not answered by then is not waited for."""
-    wake = trio.Event()
+
+    def step() -> None:
+        peers = lookup.to_ask(trio.current_time())
+        for peer in peers:
+            nursery.start_soon(visit, peer)
+        if not peers and lookup.done:
+            nursery.cancel_scope.cancel()
 
     async def visit(peer: PeerId) -> None:
         try:
@@ -58,15 +64,10 @@ async def walk(lookup: AnyLookup, ask: Ask) -> None:
             lookup.failed(peer, trio.current_time())
         else:
             lookup.answered(peer, closer, trio.current_time())
-        wake.set()
+        step()
 
     async with trio.open_nursery() as nursery:
         while True:
-            wake = trio.Event()
-            for peer in lookup.to_ask(trio.current_time()):
-                nursery.start_soon(visit, peer)
-            if lookup.done:
-                break
-            with trio.move_on_at(lookup.wake_at):
-                await wake.wait()
-        nursery.cancel_scope.cancel()
+            step()
+            # Whoever is asked meanwhile is slow later than those that are waited for now.
+            await trio.sleep_until(lookup.wake_at)
