@@ -21,10 +21,10 @@ DEFAULT_OUT = ROOT / "benchmarks" / "KADEMLIA.md"
 
 
 @click.command()
-@click.option("--nodes", default="100,1000", show_default=True, metavar="N,…")
+@click.option("--nodes", default="100,300,1000", show_default=True, metavar="N,…")
 @click.option("--hours", default=2.0, show_default=True, help="Virtual hours of churn.")
-@click.option("--operations", default=2000, show_default=True, help="Reads during the churn.")
-@click.option("--lookups", default=200, show_default=True, help="Lookups on the stable network.")
+@click.option("--operations", default=4000, show_default=True, help="Reads during the churn.")
+@click.option("--lookups", default=1000, show_default=True, help="Lookups on the quiet network.")
 @click.option("--seed", default=1, show_default=True)
 @click.option(
     "--out",

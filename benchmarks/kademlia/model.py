@@ -1,7 +1,8 @@
 """A network of DHT nodes whose requests are carried by a model instead of streams.
 
-A request takes a round trip; who is gone, or behind a NAT, is not reached, which takes the time of
-a dial that nobody answers. The clock is the running trio program's, so it may be virtual.
+A request takes a round trip, the first to a peer two more; connections stay until one of both goes
+down. Who is gone, or behind a NAT, is not reached, which takes the time of a dial that nobody
+answers. No packet is lost. The clock is the running trio program's, so it may be virtual.
 """
 
 from __future__ import annotations
@@ -87,12 +88,12 @@ class Node:
         ip = f"{rng.randrange(11, 90)}.{rng.randrange(256)}.{rng.randrange(256)}.1"
         self.info = PeerInfo.of(self.id, [endpoint_address((ip, 4001))])
         self.groups = networks(self.info.addresses)
-        self.records = MemoryRecords()
-        self.providers = MemoryProviders()
         self._start_over()
 
     def _start_over(self) -> None:
-        """What does not outlive a restart."""
+        """Nothing outlives a restart but who it is and where: all is held in memory."""
+        self.records = MemoryRecords()
+        self.providers = MemoryProviders()
         self.table = RoutingTable(peer_key(self.id))
         self.known: OrderedDict[PeerId, PeerInfo] = OrderedDict()
         self.connected: set[PeerId] = set()
@@ -120,12 +121,14 @@ class Node:
         )
 
     async def run(self) -> None:
-        """Until cancelled: then it is down, and has forgotten all but its records."""
+        """Until cancelled: then it is down, and has forgotten everything."""
         self.network.nodes[self.id] = self
         try:
             await self.upkeep.run()
         finally:
             del self.network.nodes[self.id]
+            for peer in self.connected:
+                self.network.nodes[peer].connected.discard(self.id)
             self._start_over()
 
     async def _reconnect(self) -> int:
@@ -139,9 +142,7 @@ class Node:
     # --- what a host does ------------------------------------------------------------------------
 
     def describe(self, peer: PeerId) -> PeerInfo:
-        if peer == self.id:
-            return self.info
-        return self.known.get(peer) or PeerInfo(peer)
+        return self.known.get(peer) or (self.info if peer == self.id else PeerInfo(peer))
 
     def learn(self, peer: PeerInfo) -> None:
         if peer.encoded and peer.id != self.id:
@@ -171,23 +172,21 @@ class Node:
         costs, network = self.network.costs, self.network
         costs.requests += 1
         costs.by_type[message.type.name] += 1
-        other = network.nodes.get(peer.id)
-        reachable = other is not None and other.server and bool(peer.encoded)
         trips = 1
         if peer.id not in self.connected:
-            costs.dials += reachable
             trips += _DIALS
-        met = reachable or peer.id in self.connected
-        wait = trips * network.rng.uniform(*ROUND_TRIP) if met else NO_ANSWER
+            costs.dials += 1
+        there = self._reached(peer)
+        wait = trips * network.rng.uniform(*ROUND_TRIP) if there else NO_ANSWER
         # At whole hundredths of a second: nodes that wake together cost less.
         await trio.sleep_until(math.ceil((trio.current_time() + wait) / TICK) * TICK)
-        other = network.nodes.get(peer.id)
-        if other is None or not reachable:
+        other = self._reached(peer)
+        if other is None or network.nodes.get(self.id) is not self:
             costs.failures += 1
-            self.connected.discard(peer.id)
             raise DialError("nobody is there", peer=peer.id)
         if peer.id not in self.connected:
             self.connected.add(peer.id)
+            other.connected.add(self.id)
             other.meet(self)
         encoded = message.encode()
         costs.bytes += len(encoded)
@@ -197,6 +196,13 @@ class Node:
         answer = reply.encode()
         costs.bytes += len(answer)
         return answer
+
+    def _reached(self, peer: PeerInfo) -> Node | None:
+        """Who is there, if we are connected, or a dial gets through."""
+        other = self.network.nodes.get(peer.id)
+        if other is None or peer.id in self.connected:
+            return other
+        return other if other.server and peer.encoded else None
 
     def meet(self, other: Node) -> None:
         """`other` has connected, and identify has told who it is."""

@@ -9,12 +9,10 @@ import argparse
 import gc
 import hashlib
 import json
-import math
 import resource
 import sys
 import time
-from dataclasses import dataclass, field
-from statistics import mean
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import trio
@@ -22,7 +20,9 @@ import trio.testing
 
 from benchmarks.kademlia.model import Network, Node, true_closest
 from carrick.errors import CarrickError
+from carrick.protocols.kademlia import Hop, HopKind
 from carrick.protocols.kademlia.keyspace import key_of
+from carrick.protocols.kademlia.lookup import K
 from carrick.sim.running import seeded
 from carrick.testing import seeded_key
 
@@ -30,7 +30,7 @@ CHURN_EVERY = 600.0  # s
 CHURN_SHARE = 0.10  # of the nodes, that restart then, and forget everything but who they are
 DOWN = 60.0  # s until they are back
 SETTLE = 900.0  # s: the table is refreshed once, then nothing changes for a while
-FAREWELLS = 0.02  # of the nodes, that publish and then leave for good
+FAREWELLS = 0.05  # of the nodes, that publish and then leave for good
 CLIENTS = 0.5  # of the nodes are behind NATs
 
 
@@ -52,16 +52,6 @@ class Score:
         if not worked and len(self.failures) < 20:
             self.failures.append(f"{trio.current_time():.0f} s: {why}")
 
-    def summary(self) -> dict[str, Any]:
-        return {
-            "tried": self.tried,
-            "worked": self.worked,
-            "mean_hops": mean(self.hops) if self.hops else None,
-            "mean_requests": mean(self.requests) if self.requests else None,
-            "p50_s": sorted(self.seconds)[len(self.seconds) // 2] if self.seconds else None,
-            "failures": self.failures,
-        }
-
 
 @dataclass
 class Placed:
@@ -75,6 +65,13 @@ class Placed:
     key: bytes
     value: bytes | None
     publisher: Node
+
+    def held_by(self, node: Node) -> bool:
+        now = trio.current_time()
+        if self.value is not None:
+            return node.records.get(self.key, now) is not None
+        held = node.providers.get(self.key, now)
+        return any(each.id == self.publisher.id for each in held)
 
 
 class Scenario:
@@ -97,7 +94,7 @@ class Scenario:
         self.everyone = [self.network.node(server=index < servers) for index in range(nodes)]
         self.placed: list[Placed] = []
         self.gone: set[Node] = set()
-        self.exact, self.closest = Score(), Score()
+        self.exact, self.churned = Score(), Score()
         self.reads = {"values": Score(), "providers": Score(), "orphans": Score()}
         self.writes = {"values": Score(), "providers": Score()}
         self.restarts = 0
@@ -109,13 +106,14 @@ class Scenario:
                 self._start(node)
                 await trio.sleep(60 / len(self.everyone))
             await trio.sleep(SETTLE)
-            await self._compare()
+            await self._compare(self.exact)
             for _ in range(max(10, self.operations // 20)):
                 await self._write(self._anyone())
             end = trio.current_time() + self.hours * 3600
             async with trio.open_nursery() as busy:
                 busy.start_soon(self._churn, end)
                 busy.start_soon(self._operate, end)
+            await self._compare(self.churned)
             self.nursery.cancel_scope.cancel()
 
     # --- nodes ------------------------------------------------------------------------------------
@@ -130,11 +128,13 @@ class Scenario:
         self.nursery.start_soon(live)
 
     def _anyone(self) -> Node:
-        return self.rng.choice(list(self.network.nodes.values()))
+        up = self.network.nodes.values()
+        return self.rng.choice([each for each in up if each.upkeep.bootstrapped.is_set()])
 
     async def _churn(self, end: float) -> None:
-        while trio.current_time() + CHURN_EVERY < end:
-            await trio.sleep(CHURN_EVERY)
+        at = trio.current_time() + CHURN_EVERY / 2
+        while at < end:
+            await trio.sleep_until(at)
             up = list(self.network.nodes.values())
             chosen = self.rng.sample(up, int(len(self.everyone) * CHURN_SHARE))
             for node in chosen:
@@ -144,20 +144,22 @@ class Scenario:
             for node in chosen:
                 if node not in self.gone:
                     self._start(node)
+            at += CHURN_EVERY
 
     # --- operations -------------------------------------------------------------------------------
 
-    async def _compare(self) -> None:
-        """Lookups on a stable network, against the truth."""
+    async def _compare(self, score: Score) -> None:
+        """Lookups while nothing changes, against the truth."""
         for _ in range(self.lookups):
             node, key = self._anyone(), self.rng.randbytes(34)
             started = trio.current_time()
             found = await node.dht.closest_peers(key)
             truth = true_closest(self.network, key_of(key), node.dht.k, node.id)
             same = [each.id for each in found.closest] == truth
-            self.exact.note(same, trio.current_time() - started, f"{len(found.closest)} found")
-            self.exact.hops.append(found.hops)
-            self.exact.requests.append(found.requests)
+            missed = len(set(truth) - {each.id for each in found.closest})
+            score.note(same, trio.current_time() - started, f"{missed} of {len(truth)} are missing")
+            score.hops.append(found.hops)
+            score.requests.append(found.requests)
 
     async def _operate(self, end: float) -> None:
         """Reads by random nodes, and now and then a write by one that may leave for good."""
@@ -170,8 +172,15 @@ class Scenario:
                     node = self._anyone()
                     leaves = count >= self.operations // 10 and len(self.gone) < farewells
                     running.start_soon(self._publish, node, leaves)
-                running.start_soon(self._read, self._anyone(), self.rng.choice(self.placed))
+                item = self.rng.choice(self.placed)
+                running.start_soon(self._read, self._stranger(item), item)
                 await trio.sleep(pause)
+
+    def _stranger(self, item: Placed) -> Node:
+        """A node that does not hold it itself, and so must ask others."""
+        while item.held_by(node := self._anyone()):
+            pass
+        return node
 
     async def _publish(self, node: Node, leaves: bool) -> None:
         await self._write(node)
@@ -195,27 +204,45 @@ class Scenario:
             else:
                 await node.dht.provide(item.key)
         except CarrickError as error:
-            self.writes[kind].note(False, trio.current_time() - started, str(error))
+            if node.id in self.network.nodes:  # otherwise it was switched off while it wrote
+                self.writes[kind].note(False, trio.current_time() - started, str(error))
             return
         self.writes[kind].note(True, trio.current_time() - started, "")
         self.placed.append(item)
 
     async def _read(self, node: Node, item: Placed) -> None:
         started, why, worked = trio.current_time(), "", False
+        asked: list[Hop] = []
+
+        def watch(hop: Hop) -> None:
+            if hop.kind is HopKind.ASKED:
+                asked.append(hop)
+
         try:
             if item.value is not None:
-                worked = await node.dht.get_value(item.key) == item.value
+                worked = await node.dht.get_value(item.key, watch=watch) == item.value
             else:
-                found = await node.dht.find_providers(item.key, count=1)
+                found = await node.dht.find_providers(item.key, count=1, watch=watch)
                 worked = any(each.id == item.publisher.id for each in found)
         except CarrickError as error:
             why = str(error)
         if node.id not in self.network.nodes:
             return  # it was switched off while it looked
-        seconds = trio.current_time() - started
-        self.reads["values" if item.value is not None else "providers"].note(worked, seconds, why)
+        if not worked:
+            why = f"{why or 'other providers'}; {len(asked)} asked; {self._holders(item)}"
+        names = ["values" if item.value is not None else "providers"]
         if item.publisher in self.gone:
-            self.reads["orphans"].note(worked, seconds, why)
+            names.append("orphans")
+        for name in names:
+            self.reads[name].note(worked, trio.current_time() - started, why)
+            self.reads[name].requests.append(len(asked))
+
+    def _holders(self, item: Placed) -> str:
+        """Who could have told: whether it is lost, or was not found."""
+        servers = self.network.servers()
+        holders = [each.id for each in servers if item.held_by(each)]
+        nearest = true_closest(self.network, key_of(item.key), K, item.publisher.id)
+        return f"{len(holders)} hold it, {len({*holders} & {*nearest})} of them of the {K} nearest"
 
 
 def measure(
@@ -229,14 +256,19 @@ def measure(
         return trio.current_time()
 
     wall, cpu = time.perf_counter(), time.process_time()
+    threshold = gc.get_threshold()
     gc.set_threshold(100_000)  # nearly everything lives on: see benchmarks/SIMULATION.md
-    with seeded(seed):
-        virtual = trio.run(program, clock=trio.testing.MockClock(autojump_threshold=0))
+    try:
+        with seeded(seed):
+            virtual = trio.run(program, clock=trio.testing.MockClock(autojump_threshold=0))
+    finally:
+        gc.set_threshold(*threshold)
     costs = scenario.network.costs
     return {
         "nodes": nodes,
         "seed": seed,
-        "log2_servers": math.log2(max(2, nodes - int(nodes * CLIENTS))),
+        "servers": nodes - int(nodes * CLIENTS),
+        "hours": hours,
         "virtual_s": virtual,
         "wall_s": time.perf_counter() - wall,
         "cpu_s": time.process_time() - cpu,
@@ -248,9 +280,10 @@ def measure(
         "failures": costs.failures,
         "bytes": costs.bytes,
         "by_type": dict(costs.by_type),
-        "exact": scenario.exact.summary(),
-        "writes": {name: score.summary() for name, score in scenario.writes.items()},
-        "reads": {name: score.summary() for name, score in scenario.reads.items()},
+        "exact": asdict(scenario.exact),
+        "churned": asdict(scenario.churned),
+        "writes": {name: asdict(score) for name, score in scenario.writes.items()},
+        "reads": {name: asdict(score) for name, score in scenario.reads.items()},
     }
 
 
@@ -258,8 +291,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("nodes", type=int)
     parser.add_argument("--hours", type=float, default=2.0)
-    parser.add_argument("--operations", type=int, default=2000)
-    parser.add_argument("--lookups", type=int, default=200)
+    parser.add_argument("--operations", type=int, default=4000)
+    parser.add_argument("--lookups", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
     options = vars(parser.parse_args())
     json.dump(measure(options.pop("nodes"), **options), sys.stdout)

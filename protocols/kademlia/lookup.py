@@ -166,10 +166,10 @@ class Lookup:
         answered; or as many were asked as may be."""
         if self._stopped:
             return True
-        window = self._window(PATIENCE)
-        if any(each.state is PeerState.WAITING for each in window):
+        states = {each.state for each in self._window(PATIENCE)}
+        if PeerState.WAITING in states:
             return False
-        return self.spent or all(each.state is PeerState.ANSWERED for each in window)
+        return self.spent or PeerState.HEARD not in states
 
     @property
     def wake_at(self) -> float:
@@ -200,6 +200,8 @@ class Lookup:
     def _window(self, patience: float) -> list[_Candidate]:
         """The k nearest, without those that have let us wait for longer than `patience`."""
         latest = self._now - patience
+        if all(each.asked > latest for each in self._waiting.values()):
+            return self._nearest[: self.k]
         patient = (
             each
             for each in self._nearest

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from carrick.addressing import Multiaddr, address_from_bytes
 from carrick.errors import IdentityError, InvalidAddress, ProtocolError
@@ -38,6 +38,8 @@ MAX_PROVIDER_KEY = 80  # bytes (go-libp2p-kad-dht, handlers.go)
 MAX_PEERS = 40  # of a kind in one message that are used: 2 k
 MAX_ADDRESSES = 64  # of one peer that are used
 MAX_ADDRESS = 512  # bytes of each: a relayed WebRTC one has about 200
+_CACHES = 2048  # peers that are not taken apart, nor put together, once more
+_CACHED = 1024  # bytes of a peer that is remembered so
 
 
 class MessageType(enum.IntEnum):
@@ -138,12 +140,8 @@ class Message:
             message.record.key, message.record.value = record.key, record.value
             if record.received is not None:
                 message.record.timeReceived = _rfc3339(record.received)
-        for peers, field in (
-            (self.closer, message.closerPeers),
-            (self.providers, message.providerPeers),
-        ):
-            for peer in peers:
-                field.add(id=peer.id.to_bytes(), addrs=peer.encoded, connection=peer.connection)
+        message.closerPeers.extend(map(_encode_peer, self.closer))
+        message.providerPeers.extend(map(_encode_peer, self.providers))
         return message.SerializeToString()
 
 
@@ -163,9 +161,6 @@ def _fit(peers: tuple[PeerInfo, ...], room: int) -> tuple[PeerInfo, ...]:
         peers = peers[:-1]
         del sizes[-1]
     return peers
-
-
-_Peers: TypeAlias = Iterable[pb.Peer]
 
 
 def decode(data: Buffer) -> Message:
@@ -193,18 +188,37 @@ def decode(data: Buffer) -> Message:
     )
 
 
-def _peers(peers: _Peers) -> tuple[PeerInfo, ...]:
+def _peers(peers: Iterable[bytes]) -> tuple[PeerInfo, ...]:
     found: list[PeerInfo] = []
-    for peer in peers:
-        if len(found) >= MAX_PEERS:
-            break
-        try:
-            id = _peer_id(peer.id)
-        except IdentityError:
-            continue
-        addresses = (each for each in peer.addrs[:MAX_ADDRESSES] if len(each) <= MAX_ADDRESS)
-        found.append(PeerInfo(id, tuple(addresses), peer.connection))
+    for encoded in peers:
+        peer = _known_peer(encoded) if len(encoded) <= _CACHED else _decode_peer(encoded)
+        if peer is not None:
+            found.append(peer)
+            if len(found) >= MAX_PEERS:
+                break
     return tuple(found)
+
+
+def _decode_peer(encoded: bytes) -> PeerInfo | None:
+    """None: its id is none."""
+    peer = parse_message(pb.Peer, encoded)
+    try:
+        id = _peer_id(peer.id)
+    except IdentityError:
+        return None
+    addresses = (each for each in peer.addrs[:MAX_ADDRESSES] if len(each) <= MAX_ADDRESS)
+    return PeerInfo(id, tuple(addresses), peer.connection)
+
+
+_known_peer = lru_cache(_CACHES)(_decode_peer)
+
+
+@lru_cache(_CACHES)
+def _encode_peer(peer: PeerInfo) -> bytes:
+    encoded: bytes = pb.Peer(
+        id=peer.id.to_bytes(), addrs=peer.encoded, connection=peer.connection
+    ).SerializeToString()
+    return encoded
 
 
 @lru_cache(65536)

@@ -137,6 +137,13 @@ class RoutingTable:
         self.failed(peer)
         return present
 
+    def wants(self, peer: PeerId) -> bool:
+        """Whether `peer` is new to us, and its bucket not full."""
+        bucket = self._buckets.get(self.prefix_length(peer))
+        if bucket is None:
+            return True
+        return peer not in bucket.contacts and len(bucket.contacts) < self.k
+
     def _enter(self, bucket: _Bucket, contact: Contact) -> None:
         bucket.contacts[contact.peer] = contact
         self._groups.update(contact.groups)
@@ -181,14 +188,13 @@ class RoutingTable:
         tiers = [[index], nearer, *([each] for each in range(index - 1, -1, -1))]
         found: list[PeerId] = []
         for tier in tiers:
-            contacts = [
-                contact
+            peers = {
+                contact.key ^ key: contact.peer
                 for each in tier
                 if each in self._buckets
                 for contact in self._buckets[each].contacts.values()
-            ]
-            contacts.sort(key=lambda contact: contact.key ^ key)
-            found += [contact.peer for contact in contacts]
+            }
+            found += [peers[distance] for distance in sorted(peers)]
             if len(found) >= count:
                 break
         return found[:count]

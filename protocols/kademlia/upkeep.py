@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from carrick.identity import PeerId
 from carrick.protocols.kademlia.dht import Dht
 from carrick.protocols.kademlia.keyspace import MAX_AIMED, key_sharing, peer_key
 from carrick.protocols.kademlia.messages import Message, MessageType
+from carrick.protocols.kademlia.settings import REFRESH
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
@@ -22,7 +24,6 @@ __all__ = ["Upkeep"]
 
 _log = logging.getLogger("carrick.kademlia")
 
-REFRESH = 600.0  # s between lookups through a bucket (kad-dht/README.md, "Bootstrap process")
 QUERY_TIMEOUT = 60.0  # s for each of them
 RETRY = (5.0, 300.0)  # s to the next attempt to reach bootstrap peers, at first and at most
 _SOON = 1.0  # s; a refresh waits for more peers to come
@@ -58,8 +59,9 @@ class Upkeep:
         """Set once a first lookup for ourselves has found somebody."""
 
     def offer(self, peer: PeerId) -> None:
-        """`peer` says that it is a server: see whether it answers. No more than that counts."""
-        if peer in self._waiting or peer in self._dht.table:
+        """`peer` says that it is a server: see whether it answers, if there is a place for it. No
+        more than that counts."""
+        if peer in self._waiting or not self._dht.table.wants(peer):
             return
         try:
             self._send.send_nowait(peer)
@@ -84,7 +86,8 @@ class Upkeep:
 
     async def _check_newcomers(self) -> None:
         async for peer in self._newcomers:
-            await self.check(peer)
+            if self._dht.table.wants(peer):  # we may have met it, or others, meanwhile
+                await self.check(peer)
             self._waiting.discard(peer)
 
     async def check(self, peer: PeerId) -> bool:
@@ -116,10 +119,11 @@ class Upkeep:
     async def refresh(self) -> None:
         """Look at contacts that were silent for long, for ourselves, and into every bucket that
         was not looked into lately."""
-        await self._revisit(self._dht.table.silent(trio.current_time(), self._interval))
+        dht = self._dht
+        await self._revisit(dht.table.silent(trio.current_time(), self._interval * _patience(dht)))
         horizon = 0
         with trio.move_on_after(QUERY_TIMEOUT):
-            found = await self._dht.closest_peers(self._dht.own.to_bytes())
+            found = await self._dht.look_up(self._dht.own.to_bytes())
             if found.closest:
                 self.bootstrapped.set()
             if len(found.closest) == self._dht.k:
@@ -130,7 +134,7 @@ class Upkeep:
                 break
             key = key_sharing(peer_key(self._dht.own), index, self._rng.randbytes)
             with trio.move_on_after(QUERY_TIMEOUT):
-                await self._dht.closest_peers(key)
+                await self._dht.look_up(key)
 
     async def _revisit(self, peers: Sequence[PeerId]) -> None:
         limiter = trio.CapacityLimiter(_CHECKS)
@@ -155,3 +159,11 @@ class Upkeep:
                 pause = self._interval
             await trio.sleep(pause * self._rng.uniform(0.8, 1.2))
             pause = min(2 * pause, RETRY[1])
+
+
+def _patience(dht: Dht) -> float:
+    """After how many refreshes a contact that has been silent should have been asked by one of
+    them: each asks `alpha` of its bucket's k (go-libp2p-kad-dht, dht.go, makeRoutingTable)."""
+    if dht.alpha >= dht.k or dht.k < 2:
+        return 1.0
+    return math.log(1 / dht.k) / math.log(1 - dht.alpha / dht.k)

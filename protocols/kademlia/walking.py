@@ -3,23 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import trio
 
 from carrick.errors import PEER_FAILURES
 from carrick.identity import PeerId
-from carrick.protocols.kademlia.lookup import DisjointLookup, Lookup
+from carrick.protocols.kademlia.lookup import PeerState
 
-__all__ = ["Ask", "walk"]
+__all__ = ["AnyLookup", "Ask", "walk"]
 
 Ask: TypeAlias = Callable[[PeerId], Awaitable[Iterable[PeerId]]]
 """Asks a peer, and returns the nearer ones that it named; raises one of `PEER_FAILURES`."""
 
 
-async def walk(lookup: Lookup | DisjointLookup, ask: Ask) -> None:
+class AnyLookup(Protocol):
+    """Says whom to ask, and when it is done: see `carrick.protocols.kademlia.lookup.Lookup`."""
+
+    key: int
+    k: int
+
+    def to_ask(self, now: float) -> list[PeerId]: ...
+    def answered(self, peer: PeerId, closer: Iterable[PeerId], now: float) -> list[PeerId]: ...
+    def failed(self, peer: PeerId, now: float) -> None: ...
+    def stop(self) -> None: ...
+    def widen(self, k: int) -> None: ...
+    def state(self, peer: PeerId) -> PeerState | None: ...
+    @property
+    def requests(self) -> int: ...
+    @property
+    def hops(self) -> int: ...
+    @property
+    def stopped(self) -> bool: ...
+    @property
+    def spent(self) -> bool: ...
+    @property
+    def done(self) -> bool: ...
+    @property
+    def wake_at(self) -> float: ...
+    @property
+    def closest(self) -> list[PeerId]: ...
+    @property
+    def nearest(self) -> list[PeerId]: ...
+
+
+async def walk(lookup: AnyLookup, ask: Ask) -> None:
     """Go on until `lookup` is done. Who has not answered by then is not waited for."""
-    wake = trio.Event()
+
+    def step() -> None:
+        peers = lookup.to_ask(trio.current_time())
+        for peer in peers:
+            nursery.start_soon(visit, peer)
+        if not peers and lookup.done:
+            nursery.cancel_scope.cancel()
 
     async def visit(peer: PeerId) -> None:
         try:
@@ -28,15 +64,10 @@ async def walk(lookup: Lookup | DisjointLookup, ask: Ask) -> None:
             lookup.failed(peer, trio.current_time())
         else:
             lookup.answered(peer, closer, trio.current_time())
-        wake.set()
+        step()
 
     async with trio.open_nursery() as nursery:
         while True:
-            wake = trio.Event()
-            for peer in lookup.to_ask(trio.current_time()):
-                nursery.start_soon(visit, peer)
-            if lookup.done:
-                break
-            with trio.move_on_at(lookup.wake_at):
-                await wake.wait()
-        nursery.cancel_scope.cancel()
+            step()
+            # Whoever is asked meanwhile is slow later than those that are waited for now.
+            await trio.sleep_until(lookup.wake_at)

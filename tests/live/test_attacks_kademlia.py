@@ -201,7 +201,8 @@ async def test_garbage() -> None:
     find = Message(MessageType.FIND_NODE, KEY)
     bad_peers = pb.Message(type=4, key=KEY)
     for encoded in (b"", b"\xff" * 40, bytes(200)):
-        bad_peers.closerPeers.add(id=encoded, addrs=[b"\xff\xff", bytes(1000)])
+        bad = pb.Peer(id=encoded, addrs=[b"\xff\xff", bytes(1000)])
+        bad_peers.closerPeers.append(bad.SerializeToString())
     rubbish = [
         b"\xff" * 64,
         b"\x08\x63",  # type 99
@@ -253,7 +254,8 @@ async def test_a_fat_answer() -> None:
     the rest; a message over the limit ends the stream."""
     fat = pb.Message(type=4, key=KEY)
     for number in range(1000):
-        fat.closerPeers.add(id=peer(number).to_bytes(), addrs=[ADDRESS.to_bytes()] * 70)
+        named = pb.Peer(id=peer(number).to_bytes(), addrs=[ADDRESS.to_bytes()] * 70)
+        fat.closerPeers.append(named.SerializeToString())
     encoded = fat.SerializeToString()
     assert len(encoded) < MAX_MESSAGE
     read = decode(encoded)

@@ -46,6 +46,19 @@ def test_a_full_bucket_keeps_those_it_has_and_replaces_one_that_fails() -> None:
     assert len(table) == 3
 
 
+def test_new_peers_are_wanted_while_their_bucket_has_a_place() -> None:
+    table = RoutingTable(OWN, k=3)
+    *old, fresh = peers_of_bucket(0, 4)
+    for each in old:
+        assert table.wants(each)
+        table.answered(each, (), 1.0)
+        assert not table.wants(each)
+    assert not table.wants(fresh)
+    assert table.wants(*peers_of_bucket(1, 1))
+    table.failed(old[0])
+    assert table.wants(fresh)
+
+
 def test_answering_again_is_noted_and_does_not_count_twice() -> None:
     table = RoutingTable(OWN)
     table.answered(peer(1), (), 1.0)

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'carrick/protocols/kademlia/pb/kad.proto\x12\x0e\x63\x61rrick.kad.pb\":\n\x06Record\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x14\n\x0ctimeReceived\x18\x05 \x01(\t\"5\n\x04Peer\x12\n\n\x02id\x18\x01 \x01(\x0c\x12\r\n\x05\x61\x64\x64rs\x18\x02 \x03(\x0c\x12\x12\n\nconnection\x18\x03 \x01(\r\"\xbd\x01\n\x07Message\x12\x0c\n\x04type\x18\x01 \x01(\r\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12&\n\x06record\x18\x03 \x01(\x0b\x32\x16.carrick.kad.pb.Record\x12)\n\x0b\x63loserPeers\x18\x08 \x03(\x0b\x32\x14.carrick.kad.pb.Peer\x12+\n\rproviderPeers\x18\t \x03(\x0b\x32\x14.carrick.kad.pb.Peer\x12\x17\n\x0f\x63lusterLevelRaw\x18\n \x01(\x05')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'carrick/protocols/kademlia/pb/kad.proto\x12\x0e\x63\x61rrick.kad.pb\":\n\x06Record\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x14\n\x0ctimeReceived\x18\x05 \x01(\t\"5\n\x04Peer\x12\n\n\x02id\x18\x01 \x01(\x0c\x12\r\n\x05\x61\x64\x64rs\x18\x02 \x03(\x0c\x12\x12\n\nconnection\x18\x03 \x01(\r\"\x91\x01\n\x07Message\x12\x0c\n\x04type\x18\x01 \x01(\r\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12&\n\x06record\x18\x03 \x01(\x0b\x32\x16.carrick.kad.pb.Record\x12\x13\n\x0b\x63loserPeers\x18\x08 \x03(\x0c\x12\x15\n\rproviderPeers\x18\t \x03(\x0c\x12\x17\n\x0f\x63lusterLevelRaw\x18\n \x01(\x05')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,5 +36,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PEER']._serialized_start=119
   _globals['_PEER']._serialized_end=172
   _globals['_MESSAGE']._serialized_start=175
-  _globals['_MESSAGE']._serialized_end=364
+  _globals['_MESSAGE']._serialized_end=320
 # @@protoc_insertion_point(module_scope)

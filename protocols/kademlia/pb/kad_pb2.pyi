@@ -36,7 +36,7 @@ class Message(_message.Message):
     type: int
     key: bytes
     record: Record
-    closerPeers: _containers.RepeatedCompositeFieldContainer[Peer]
-    providerPeers: _containers.RepeatedCompositeFieldContainer[Peer]
+    closerPeers: _containers.RepeatedScalarFieldContainer[bytes]
+    providerPeers: _containers.RepeatedScalarFieldContainer[bytes]
     clusterLevelRaw: int
-    def __init__(self, type: _Optional[int] = ..., key: _Optional[bytes] = ..., record: _Optional[_Union[Record, _Mapping[str, _Any]]] = ..., closerPeers: _Optional[_Iterable[_Union[Peer, _Mapping[str, _Any]]]] = ..., providerPeers: _Optional[_Iterable[_Union[Peer, _Mapping[str, _Any]]]] = ..., clusterLevelRaw: _Optional[int] = ...) -> None: ...
+    def __init__(self, type: _Optional[int] = ..., key: _Optional[bytes] = ..., record: _Optional[_Union[Record, _Mapping[str, _Any]]] = ..., closerPeers: _Optional[_Iterable[bytes]] = ..., providerPeers: _Optional[_Iterable[bytes]] = ..., clusterLevelRaw: _Optional[int] = ...) -> None: ...
