@@ -101,8 +101,9 @@ class Gathering:
 
     @property
     def wake_at(self) -> float:
-        """When it is done, even if nobody answers any more."""
-        return min(self._deadline, self._lull_at)
+        """When to look again, at most half a second from now: who sleeps until then is not woken by
+        answers that let the end come sooner."""
+        return min(self._deadline, self._lull_at, self._now + LULL)
 
     @property
     def closest(self) -> list[PeerId]:
