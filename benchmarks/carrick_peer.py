@@ -50,14 +50,20 @@ async def _listen(builder: HostBuilder, where: str) -> None:
     async with builder.open() as host:
         addresses = [str(address) for address in host.addresses]
         print(json.dumps({"id": str(host.id), "addresses": addresses}), flush=True)
-        gc.freeze()  # as `carrick listen` does
+        _settle()
         async for _ in _lines():
             pass
 
 
+def _settle() -> None:
+    """As `carrick listen` does."""
+    gc.freeze()
+    gc.set_threshold(5000)
+
+
 async def _dial(builder: HostBuilder) -> None:
     async with Dialer(builder) as dialer:
-        gc.freeze()
+        _settle()
         async for line in _lines():
             arguments = json.loads(line)
             command = dialer.commands[arguments.pop("command")]

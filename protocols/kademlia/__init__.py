@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from carrick.protocols.kademlia.dht import QUORUM, Dht, Neighbours
 from carrick.protocols.kademlia.errors import InvalidRecord, NotFound, NothingStored
+from carrick.protocols.kademlia.full_table import FullTable, FullTableDht, TableCrawled
 from carrick.protocols.kademlia.interfaces import (
     Messenger,
     ProviderStore,
@@ -20,9 +21,9 @@ from carrick.protocols.kademlia.messages import (
     Reachable,
     Record,
 )
-from carrick.protocols.kademlia.network import LAN, WAN, NetworkSettings
 from carrick.protocols.kademlia.scope import Scope
 from carrick.protocols.kademlia.service import Kademlia, KademliaOptions, Mode
+from carrick.protocols.kademlia.settings import LAN, WAN, NetworkSettings
 from carrick.protocols.kademlia.sizing import SizeEstimate
 from carrick.protocols.kademlia.sqlite import DhtFile, DhtFileError
 from carrick.protocols.kademlia.stores import MemoryProviders, MemoryRecords
@@ -32,6 +33,7 @@ from carrick.protocols.kademlia.validation import PublicKeyValidator, Validators
 __all__ = [
     "ipns_key",
     "SizeEstimate",
+    "TableCrawled",
     "PublicationStore",
     "Publication",
     "IpnsValidator",
@@ -42,6 +44,8 @@ __all__ = [
     "QUORUM",
     "WAN",
     "Dht",
+    "FullTable",
+    "FullTableDht",
     "Hop",
     "HopKind",
     "InvalidRecord",

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 import trio
 
 from carrick.errors import PEER_FAILURES, StreamReset
 from carrick.identity import PeerId
 from carrick.protocols.kademlia.background import Background, Telling
+from carrick.protocols.kademlia.bulk import spread
 from carrick.protocols.kademlia.errors import InvalidRecord, NothingStored
 from carrick.protocols.kademlia.interfaces import Messenger, ProviderStore, RecordStore
 from carrick.protocols.kademlia.keyspace import key_of
 from carrick.protocols.kademlia.lookup import ALPHA, K
 from carrick.protocols.kademlia.messages import Message, MessageType, PeerInfo, Record
 from carrick.protocols.kademlia.optimistic import OptimisticProvide
-from carrick.protocols.kademlia.query import Neighbours, Query
-from carrick.protocols.kademlia.sizing import SizeEstimator, gamma_quantile, normed_distance
+from carrick.protocols.kademlia.query import Look, Neighbours, Query
+from carrick.protocols.kademlia.sizing import (
+    SizeEstimate,
+    SizeEstimator,
+    gamma_quantile,
+    normed_distance,
+)
 from carrick.protocols.kademlia.table import RoutingTable
 from carrick.protocols.kademlia.tracing import Watch
 from carrick.protocols.kademlia.validation import Validators
@@ -99,13 +105,24 @@ class Dht:
             until: is shown the nearest that were heard of, after each answer, and ends the lookup
                 by returning True.
         """
+        return await self.look_up(key, count=count, until=until, watch=watch)
+
+    async def look_up(
+        self,
+        key: bytes,
+        *,
+        count: int | None = None,
+        until: Callable[[Sequence[PeerInfo]], bool] | None = None,
+        watch: Watch | None = None,
+    ) -> Neighbours:
+        """As `closest_peers`; always by asking from peer to peer, which keeps the table fresh."""
 
         def look(sender: PeerId, answer: Message) -> int:
             if until is not None and until(query.infos(query.nearest(answer.closer))):
                 query.lookup.stop()
             return 0
 
-        query = Query(self, Message(MessageType.FIND_NODE, key), watch, look, count)
+        query = Query(self, Message(MessageType.FIND_NODE, key), watch, look, count=count)
         await query.run()
         return query.neighbours
 
@@ -118,10 +135,14 @@ class Dht:
 
     def expected_within(self, place: int, nearest: Sequence[PeerId]) -> float | None:
         """How many peers there should be as near to a place as these; None if we cannot say."""
-        estimate = self.size.estimate(trio.current_time())
+        estimate = self.network_size()
         if estimate is None or len(nearest) < self.k or estimate.servers < 2 * self.k:
             return None
         return normed_distance(nearest[-1], place) * estimate.servers
+
+    def network_size(self) -> SizeEstimate | None:
+        """How many servers there are; None if we cannot say."""
+        return self.size.estimate(trio.current_time())
 
     async def find_peer(self, peer: PeerId, *, watch: Watch | None = None) -> PeerInfo:
         """Where `peer` is, as several peers say. It is not asked itself: whoever dials it may be
@@ -145,7 +166,7 @@ class Dht:
             return 1
 
         request = Message(MessageType.FIND_NODE, peer.to_bytes())
-        query = Query(self, request, watch, look, exclude=[peer])
+        query = self._query(request, watch, look, exclude=[peer])
         await query.run()
         if not sightings and peer in self.table:
             sightings.update(dict.fromkeys(self.describe(peer).encoded))
@@ -154,6 +175,16 @@ class Dht:
         found = PeerInfo(peer, tuple(sightings))
         self._learned(found)
         return found
+
+    def _query(
+        self,
+        request: Message,
+        watch: Watch | None = None,
+        look: Look | None = None,
+        *,
+        exclude: Iterable[PeerId] = (),
+    ) -> Query:
+        return Query(self, request, watch, look, exclude=exclude)
 
     async def ask(self, peer: PeerInfo, message: Message) -> Message:
         """Ask one peer, and note whether it answered.
@@ -170,6 +201,19 @@ class Dht:
             raise
         self._met(peer.id)
         return answer
+
+    async def tell(self, peer: PeerInfo, message: Message) -> None:
+        """Tell one peer what has no answer, and note if that was not possible.
+
+        Raises:
+            CarrickError: it was not.
+        """
+        try:
+            await self.messenger.tell(peer, message)
+        except PEER_FAILURES as error:
+            if not isinstance(error, StreamReset):  # see `ask`
+                self._lost(peer.id)
+            raise
 
     # --- values -----------------------------------------------------------------------------------
 
@@ -207,7 +251,7 @@ class Dht:
                 query.lookup.stop()
             return 1
 
-        query = Query(self, Message(MessageType.GET_VALUE, key), watch, take)
+        query = self._query(Message(MessageType.GET_VALUE, key), watch, take)
         await query.run()
         if best is None:
             raise query.not_found("nobody has a value under this key")
@@ -222,27 +266,45 @@ class Dht:
             InvalidRecord: it is not valid, or older than what we have.
             NothingStored: nobody took it.
         """
-        now = self.clock()
-        self.validators.validate(key, value, now)
-        present = self.records.get(key, now)
-        if present is not None and self.validators.is_better(key, present.value, value):
-            raise InvalidRecord("a record that is older than ours")
-        self.records.put(key, value, now)
+        self._check_own(key, value)
+        self.records.put(key, value, self.clock())
         neighbours = await self.closest_peers(key, watch=watch)
         stored = await self._store(neighbours.region, key, value)
         if not stored:
             raise NothingStored(f"none of {len(neighbours.region)} peers took the value")
         return stored
 
+    async def put_many(self, values: Mapping[bytes, bytes]) -> dict[bytes, int]:
+        """As `put_value`, for many values: each peer gets all that concerns it in one go. Returns
+        how many took each.
+
+        Raises:
+            InvalidRecord: one of them is not valid, or older than what we have; none is put then.
+        """
+        for key, value in values.items():
+            self._check_own(key, value)
+        for key, value in values.items():
+            self.records.put(key, value, self.clock())
+
+        async def put(peer: PeerInfo, key: bytes) -> None:
+            await self._put(peer, Record(key, values[key]))
+
+        return await spread(values, self._region_of, put)
+
+    def _check_own(self, key: bytes, value: bytes) -> None:
+        now = self.clock()
+        self.validators.validate(key, value, now)
+        present = self.records.get(key, now)
+        if present is not None and self.validators.is_better(key, present.value, value):
+            raise InvalidRecord("a record that is older than ours")
+
+    async def _put(self, peer: PeerInfo, record: Record) -> None:
+        answer = await self.ask(peer, Message(MessageType.PUT_VALUE, record.key, record))
+        if answer.record is None or answer.record.value != record.value:
+            raise InvalidRecord("the peer did not echo the record", peer=peer.id)
+
     async def _store(self, peers: Sequence[PeerInfo], key: bytes, value: bytes) -> int:
-        request = Message(MessageType.PUT_VALUE, key, Record(key, value))
-
-        async def put(peer: PeerInfo) -> None:
-            answer = await self.ask(peer, request)
-            if answer.record is None or answer.record.value != value:
-                raise InvalidRecord("the peer did not echo the record", peer=peer.id)
-
-        return await _succeeded(put, peers)
+        return await _succeeded(lambda peer: self._put(peer, Record(key, value)), peers)
 
     # --- providers --------------------------------------------------------------------------------
 
@@ -261,7 +323,7 @@ class Dht:
             NothingStored: nobody took it.
         """
         self.providers.add(key, self.describe(self.own), self.clock())
-        estimate = self.size.estimate(trio.current_time()) if optimistic else None
+        estimate = self.network_size() if optimistic else None
         if estimate is not None:
             return await self._provide_optimistically(key, estimate.servers, watch)
         neighbours = await self.closest_peers(key, watch=watch)
@@ -274,7 +336,7 @@ class Dht:
         place = key_of(key)
         plan = OptimisticProvide(place, servers, self.k)
         message = Message(MessageType.ADD_PROVIDER, key, providers=(self.describe(self.own),))
-        telling = Telling(lambda peer: self.messenger.tell(peer, message))
+        telling = Telling(lambda peer: self.tell(peer, message))
 
         async with trio.open_nursery() as nursery:
 
@@ -302,10 +364,27 @@ class Dht:
             raise NothingStored(f"none of {telling.ended} peers took the record")
         return telling.told
 
+    async def provide_many(self, keys: Iterable[bytes]) -> dict[bytes, int]:
+        """As `provide`, for many keys: each peer is told all that concerns it in one go. Returns
+        how many took each."""
+        us = self.describe(self.own)
+
+        async def tell(peer: PeerInfo, key: bytes) -> None:
+            message = Message(MessageType.ADD_PROVIDER, key, providers=(us,))
+            await self.tell(peer, message)
+
+        wanted = list(keys)
+        for key in wanted:
+            self.providers.add(key, us, self.clock())
+        return await spread(wanted, self._region_of, tell)
+
+    async def _region_of(self, key: bytes) -> list[PeerInfo]:
+        return (await self.closest_peers(key)).region
+
     async def tell_providers(self, key: bytes, peers: Sequence[PeerInfo]) -> int:
         """Tell exactly these peers that we provide `key`; returns how many took it."""
         message = Message(MessageType.ADD_PROVIDER, key, providers=(self.describe(self.own),))
-        return await _succeeded(lambda peer: self.messenger.tell(peer, message), peers)
+        return await _succeeded(lambda peer: self.tell(peer, message), peers)
 
     async def find_providers(
         self,
@@ -354,7 +433,7 @@ class Dht:
         take(self.providers.get(key, self.clock()))
         if count and len(providers) >= count:
             return list(providers.values())
-        query = Query(self, Message(MessageType.GET_PROVIDERS, key), watch, look)
+        query = self._query(Message(MessageType.GET_PROVIDERS, key), watch, look)
         await query.run()
         return list(providers.values())
 

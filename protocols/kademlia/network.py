@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -16,10 +16,11 @@ from carrick.network import Stream
 from carrick.protocols.identify import PeerIdentified, PeerUpdated
 from carrick.protocols.kademlia.background import Background
 from carrick.protocols.kademlia.dht import Dht
+from carrick.protocols.kademlia.full_table import FullTable, FullTableDht
+from carrick.protocols.kademlia.full_table.gathering import OPERATION
 from carrick.protocols.kademlia.interfaces import ProviderStore, PublicationStore, RecordStore
 from carrick.protocols.kademlia.keyspace import peer_key
 from carrick.protocols.kademlia.limiting import RequestLimit
-from carrick.protocols.kademlia.lookup import ALPHA, K
 from carrick.protocols.kademlia.messages import (
     MAX_MESSAGE,
     Message,
@@ -27,58 +28,26 @@ from carrick.protocols.kademlia.messages import (
     Reachable,
     decode,
 )
-from carrick.protocols.kademlia.messenger import StreamMessenger
+from carrick.protocols.kademlia.messenger import TIMEOUT, StreamMessenger
 from carrick.protocols.kademlia.republishing import Republisher
 from carrick.protocols.kademlia.responder import Responder
 from carrick.protocols.kademlia.schedule import REPUBLISH
-from carrick.protocols.kademlia.scope import Scope, networks
-from carrick.protocols.kademlia.table import (
-    MAX_PER_GROUP,
-    MAX_PER_GROUP_AND_BUCKET,
-    RoutingTable,
-)
-from carrick.protocols.kademlia.upkeep import REFRESH, Upkeep
+from carrick.protocols.kademlia.scope import networks
+from carrick.protocols.kademlia.settings import NetworkSettings
+from carrick.protocols.kademlia.table import RoutingTable
+from carrick.protocols.kademlia.upkeep import Upkeep
 from carrick.protocols.kademlia.validation import Validators
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
 
-__all__ = ["LAN", "WAN", "DhtNetwork", "NetworkSettings"]
+__all__ = ["DhtNetwork"]
 
 _STREAM_IDLE = 60.0  # s that a peer's stream may be silent (go-libp2p-kad-dht, dht_net.go)
 _STALLED = 10.0  # s for an answer to be taken
 _STREAMS_PER_PEER = 64
 _HEARD_OF = 120.0  # s that addresses are believed that others name (go, TempAddrTTL)
 _MAX_ADDRESSES = 16  # of a peer that are told
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkSettings:
-    """Which DHT.
-
-    Attributes:
-        protocol: its protocol id.
-        scope: the addresses that its peers have.
-        max_per_group: contacts in the table of one IPv4 /16 or IPv6 /32; None: as many as come.
-        max_per_group_and_bucket: the same in one bucket.
-        k: how many peers keep a record, and fit into a bucket.
-        alpha: how many are asked at once.
-        paths: disjoint paths of a lookup.
-        refresh: seconds between two looks after the table.
-    """
-
-    protocol: str
-    scope: Scope
-    max_per_group: int | None = MAX_PER_GROUP
-    max_per_group_and_bucket: int | None = MAX_PER_GROUP_AND_BUCKET
-    k: int = K
-    alpha: int = ALPHA
-    paths: int = 1
-    refresh: float = REFRESH
-
-
-WAN = NetworkSettings("/ipfs/kad/1.0.0", Scope.WAN)
-LAN = NetworkSettings("/ipfs/lan/kad/1.0.0", Scope.LAN, None, None)
 
 
 class DhtNetwork:
@@ -89,6 +58,10 @@ class DhtNetwork:
         messenger: carries its requests.
         republisher: what we publish there.
         serving: whether we answer others, and are in their tables.
+        full_table: crawls the network, if we keep a table of all its servers.
+
+    Args:
+        crawl_interval: seconds from one crawl to the next; None: there is no such table.
     """
 
     def __init__(
@@ -101,6 +74,7 @@ class DhtNetwork:
         *,
         publications: PublicationStore | None = None,
         republish: float = REPUBLISH,
+        crawl_interval: float | None = None,
         reconnect: Callable[[], Awaitable[int]],
         clock: Callable[[], float],
     ) -> None:
@@ -116,8 +90,12 @@ class DhtNetwork:
         )
         self._background = Background()
         self._limit = RequestLimit[PeerId]()
-        self.messenger = StreamMessenger(host.swarm, settings.protocol)
-        self.dht = Dht(
+        full = crawl_interval is not None
+        self.messenger = StreamMessenger(
+            host.swarm, settings.protocol, timeout=OPERATION if full else TIMEOUT
+        )
+        make = partial(FullTableDht, max_per_group=settings.max_per_group) if full else Dht
+        self.dht: Dht = make(
             host.id,
             table,
             self.messenger,
@@ -127,7 +105,7 @@ class DhtNetwork:
             describe=self.describe,
             learned=self._learned,
             met=self._met,
-            lost=table.failed,
+            lost=self._lost,
             k=settings.k,
             alpha=settings.alpha,
             paths=settings.paths,
@@ -136,6 +114,16 @@ class DhtNetwork:
         )
         self.republisher = Republisher(self.dht, publications, interval=republish)
         self.upkeep = Upkeep(self.dht, host.rng, reconnect, interval=settings.refresh)
+        self.full_table: FullTable | None = None
+        if isinstance(self.dht, FullTableDht) and crawl_interval is not None:
+            self.full_table = FullTable(
+                host,
+                self.dht,
+                self.upkeep,
+                protocol=settings.protocol,
+                scope=settings.scope,
+                interval=crawl_interval,
+            )
         self._responder = Responder(host.id, table, records, providers, validators, self.describe)
 
     async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -145,6 +133,8 @@ class DhtNetwork:
             await nursery.start(self._background.run)
             await nursery.start(self.upkeep.run)
             await nursery.start(self.republisher.run)
+            if self.full_table is not None:
+                await nursery.start(self.full_table.run)
             await nursery.start(self._watch_peers)
             for connection in self._host.connections:
                 if self.settings.protocol in (connection.protocols or ()):
@@ -206,6 +196,13 @@ class DhtNetwork:
         if connection is not None and self._may_take_part(connection.remote_address):
             groups = networks([connection.remote_address])
             self.dht.table.answered(peer, groups, trio.current_time())
+            if isinstance(self.dht, FullTableDht):
+                self.dht.servers.answered(self.describe(peer), groups)
+
+    def _lost(self, peer: PeerId) -> None:
+        self.dht.table.failed(peer)
+        if isinstance(self.dht, FullTableDht):
+            self.dht.servers.failed(peer)
 
     def _may_take_part(self, address: Multiaddr) -> bool:
         return self.settings.scope.admits(address)
@@ -225,5 +222,7 @@ class DhtNetwork:
         peer = connection.peer_id
         if self.settings.protocol not in event.info.protocols:
             self.dht.table.remove(peer)
+        elif self.full_table is not None and self.full_table.is_visiting(peer):
+            return
         elif not connection.is_relayed and self._may_take_part(connection.remote_address):
             self.upkeep.offer(peer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import trio
 
@@ -16,16 +16,19 @@ from carrick.protocols.kademlia.lookup import DisjointLookup, Lookup
 from carrick.protocols.kademlia.messages import Message, PeerInfo
 from carrick.protocols.kademlia.sizing import gamma_quantile
 from carrick.protocols.kademlia.tracing import Hop, HopKind, Watch
-from carrick.protocols.kademlia.walking import walk
+from carrick.protocols.kademlia.walking import AnyLookup, walk
 
 if TYPE_CHECKING:
     from carrick.protocols.kademlia.dht import Dht
 
-__all__ = ["Neighbours", "Query"]
+__all__ = ["AROUND", "WIDEST", "AnyLookup", "Look", "Neighbours", "Query"]
+
+Look: TypeAlias = "Callable[[PeerId, Message], int]"
+"""Is shown who answered what; returns how many values or providers that brought."""
 
 _MAX_ADDRESSES = 16  # of a peer that one lookup remembers
-_AROUND = 0.1  # chance that k peers whom nobody placed are as near as we look then
-_WIDEST = 4  # times k: as many peers about a crowded key are looked for
+AROUND = 0.1  # chance that k peers whom nobody placed are as near as we look then
+WIDEST = 4  # times k: as many peers about a crowded key are looked for
 
 
 @dataclass(slots=True)
@@ -50,9 +53,10 @@ class Query:
     """One lookup with one request.
 
     Args:
-        look: is shown each answer; returns how many values or providers it brought.
         count: how many nearest peers are wanted; None: k.
         exclude: never asked, nor found.
+        lookup: whom to ask; None: from the table on to the nearest.
+        known: where some of them are.
 
     Attributes:
         lookup: its state.
@@ -63,9 +67,12 @@ class Query:
         dht: Dht,
         request: Message,
         watch: Watch | None = None,
-        look: Callable[[PeerId, Message], int] | None = None,
+        look: Look | None = None,
+        *,
         count: int | None = None,
         exclude: Iterable[PeerId] = (),
+        lookup: AnyLookup | None = None,
+        known: Iterable[PeerInfo] = (),
     ) -> None:
         self._dht = dht
         self._excluded = {dht.own, *exclude}
@@ -73,16 +80,17 @@ class Query:
         self._request = request
         self._watch = watch
         self._look = look
-        self._known: dict[PeerId, PeerInfo] = {}
-        key = key_of(request.key)
+        self._known = {each.id: each for each in known}
+        self.lookup = self._begin() if lookup is None else lookup
+
+    def _begin(self) -> AnyLookup:
+        dht, key = self._dht, key_of(self._request.key)
         seeds = dht.table.closest(key, max(self._count, dht.paths * 4))
-        self.lookup: Lookup | DisjointLookup
         if dht.paths > 1:
-            self.lookup = DisjointLookup(
+            return DisjointLookup(
                 key, seeds, paths=dht.paths, k=self._count, alpha=dht.alpha, exclude=self._excluded
             )
-        else:
-            self.lookup = Lookup(key, seeds, k=self._count, alpha=dht.alpha, exclude=self._excluded)
+        return Lookup(key, seeds, k=self._count, alpha=dht.alpha, exclude=self._excluded)
 
     async def run(self) -> None:
         dht, lookup = self._dht, self.lookup
@@ -97,11 +105,11 @@ class Query:
     async def _widen(self) -> None:
         """Look farther, to where the peers are that should have been the nearest."""
         dht, lookup = self._dht, self.lookup
-        while lookup.k < _WIDEST * dht.k:
+        while lookup.k < WIDEST * dht.k:
             lookup.widen(lookup.k + dht.k)
             await walk(lookup, self._ask)
             expected = dht.expected_within(lookup.key, lookup.closest)
-            if expected is None or expected >= gamma_quantile(dht.k, _AROUND):
+            if expected is None or expected >= gamma_quantile(dht.k, AROUND):
                 return
 
     @property

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from carrick.errors import PEER_FAILURES, CarrickError
-from carrick.identity import PeerId
+from carrick.errors import CarrickError
+from carrick.protocols.kademlia.bulk import send_plan
 from carrick.protocols.kademlia.dht import Dht
 from carrick.protocols.kademlia.errors import InvalidRecord, NotFound
 from carrick.protocols.kademlia.interfaces import Publication, PublicationStore
@@ -31,7 +31,6 @@ _log = logging.getLogger("carrick.kademlia")
 EXPIRE = 3600.0  # s between two looks for what has expired (go-libp2p-kad-dht, records)
 RETRY = 600.0  # s after nobody took it
 LOOKUP = 180.0  # s for one lookup
-TOLD_AT_ONCE = 20  # peers (go, provider/options.go)
 KEYS_AT_ONCE = 1024  # that share a lookup
 
 
@@ -72,14 +71,18 @@ class Republisher:
         """How many values we publish."""
         return len(self._put)
 
-    def add_provided(self, key: bytes) -> None:
-        """We have just told others that we provide `key`."""
+    def add_provided(self, key: bytes, *, taken: bool = True) -> None:
+        """We have just told others that we provide `key`; if nobody took it, we try again soon."""
         self._note(self._provided, Publication(key, None, self._dht.clock()))
+        if not taken:
+            self._provided.failed(key, self._dht.clock() + RETRY)
 
-    def add_value(self, key: bytes, value: bytes) -> None:
-        """We have just put `value`."""
+    def add_value(self, key: bytes, value: bytes, *, taken: bool = True) -> None:
+        """We have just put `value`; if nobody took it, we try again soon."""
         self._values[key] = value
         self._note(self._put, Publication(key, value, self._dht.clock()))
+        if not taken:
+            self._put.failed(key, self._dht.clock() + RETRY)
 
     def stop_providing(self, key: bytes) -> bool:
         """Returns whether we did provide it. Others forget it when it expires."""
@@ -189,30 +192,13 @@ class Republisher:
 
     async def _tell(self, plan: dict[bytes, Sequence[PeerInfo]]) -> dict[bytes, int]:
         """Returns how many took each key."""
-        dht, told = self._dht, dict.fromkeys(plan, 0)
-        us = dht.describe(dht.own)
-        infos: dict[PeerId, PeerInfo] = {}
-        keys_of: dict[PeerId, list[bytes]] = {}
-        for key, peers in plan.items():
-            for peer in peers:
-                infos[peer.id] = peer
-                keys_of.setdefault(peer.id, []).append(key)
-        limiter = trio.CapacityLimiter(TOLD_AT_ONCE)
+        us = self._dht.describe(self._dht.own)
 
-        async def tell(peer: PeerInfo, keys: Sequence[bytes]) -> None:
-            async with limiter:
-                for key in keys:
-                    message = Message(MessageType.ADD_PROVIDER, key, providers=(us,))
-                    try:
-                        await dht.messenger.tell(peer, message)
-                    except PEER_FAILURES:
-                        return  # nor would it take the others
-                    told[key] += 1
+        async def tell(peer: PeerInfo, key: bytes) -> None:
+            message = Message(MessageType.ADD_PROVIDER, key, providers=(us,))
+            await self._dht.tell(peer, message)
 
-        async with trio.open_nursery() as nursery:
-            for id, its_keys in keys_of.items():
-                nursery.start_soon(tell, infos[id], its_keys)
-        return told
+        return await send_plan(plan, tell)
 
 
 def _nearest(peers: Sequence[PeerInfo], place: int, count: int) -> list[PeerInfo]:

@@ -6,25 +6,29 @@ import enum
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
-from carrick.addressing import Multiaddr
-from carrick.errors import CarrickError
+from carrick.addressing import Multiaddr, with_peer
+from carrick.errors import CarrickError, InvalidAddress
 from carrick.host import Host, Reachability, ReachabilityChanged
 from carrick.host.host import Target
 from carrick.identity import PeerId
 from carrick.protocols.kademlia.dht import QUORUM, Dht, Neighbours
 from carrick.protocols.kademlia.errors import NotFound
+from carrick.protocols.kademlia.full_table.keeping import INTERVAL
 from carrick.protocols.kademlia.interfaces import ProviderStore, RecordStore, Validator
 from carrick.protocols.kademlia.ipns import IpnsValidator
 from carrick.protocols.kademlia.messages import PeerInfo
-from carrick.protocols.kademlia.network import LAN, WAN, DhtNetwork, NetworkSettings
+from carrick.protocols.kademlia.network import DhtNetwork
 from carrick.protocols.kademlia.schedule import REPUBLISH
 from carrick.protocols.kademlia.scope import Scope
+from carrick.protocols.kademlia.settings import LAN, WAN, NetworkSettings
 from carrick.protocols.kademlia.sizing import SizeEstimate
 from carrick.protocols.kademlia.sqlite import DhtFile, DhtFileError
 from carrick.protocols.kademlia.stores import MemoryProviders, MemoryRecords
@@ -72,6 +76,9 @@ class KademliaOptions:
         path: a file that keeps records, providers and what we publish beyond a restart, instead of
             `records` and `providers`.
         republish: seconds until what we publish is published again.
+        full_table: keep a table of all servers, by crawling the network now and then: providing and
+            finding then take no lookup. For clients that do much of it.
+        crawl_interval: seconds from one crawl to the next.
         clock: the UNIX time.
     """
 
@@ -83,6 +90,8 @@ class KademliaOptions:
     providers: Callable[[], ProviderStore] = MemoryProviders
     path: str | os.PathLike[str] | None = None
     republish: float = REPUBLISH
+    full_table: bool = False
+    crawl_interval: float = INTERVAL
     clock: Callable[[], float] = time.time
 
     @classmethod
@@ -118,6 +127,7 @@ class Kademlia:
             self.networks = tuple(self._network(each, file) for each in self.options.networks)
             self._serve(public=False)
             host.add_address_source(self._find_addresses)
+            host.add_peer_source(self._find_anybody)
             async with trio.open_nursery() as nursery:
                 for network in self.networks:
                     await nursery.start(network.run)
@@ -140,6 +150,7 @@ class Kademlia:
             Validators(options.validators),
             publications=None if file is None else file.publications(protocol),
             republish=options.republish,
+            crawl_interval=options.crawl_interval if options.full_table else None,
             reconnect=self._reconnect,
             clock=options.clock,
         )
@@ -152,14 +163,18 @@ class Kademlia:
 
     async def wait_bootstrapped(self) -> None:
         """Wait until a lookup has found somebody, in one of the networks."""
-        async with trio.open_nursery() as nursery:
+        await _wait_for_one([each.upkeep.bootstrapped for each in self.networks])
 
-            async def wait(network: DhtNetwork) -> None:
-                await network.upkeep.bootstrapped.wait()
-                nursery.cancel_scope.cancel()
+    async def wait_crawled(self) -> None:
+        """Wait until a crawl has found all servers, in one of the networks.
 
-            for network in self.networks:
-                nursery.start_soon(wait, network)
+        Raises:
+            ValueError: `KademliaOptions.full_table` is off.
+        """
+        tables = [each.full_table for each in self.networks if each.full_table is not None]
+        if not tables:
+            raise ValueError("without KademliaOptions.full_table nothing is crawled")
+        await _wait_for_one([each.crawled for each in tables])
 
     # --- what people ask --------------------------------------------------------------------------
 
@@ -215,6 +230,22 @@ class Kademlia:
                 network.republisher.add_value(key, value)
         return stored
 
+    async def put_many(
+        self, values: Mapping[bytes, bytes], *, republish: bool = True
+    ) -> dict[bytes, int]:
+        """As `put_value`, for many values: each peer gets all that concerns it in one go. Returns
+        how many took each.
+
+        Raises:
+            InvalidRecord: one of them is not valid, or older than what we have; none is put then.
+        """
+        stored = _total(await self._everywhere(lambda dht: dht.put_many(values)))
+        if republish:
+            for network in self.networks:
+                for key, count in stored.items():
+                    network.republisher.add_value(key, values[key], taken=count > 0)
+        return stored
+
     def stop_publishing(self, key: bytes) -> bool:
         """Put the value under `key` no more; it expires. Returns whether we did."""
         return any([each.republisher.stop_publishing(key) for each in self.networks])
@@ -239,6 +270,16 @@ class Kademlia:
             network.republisher.add_provided(key)
         return sum(told)
 
+    async def provide_many(self, keys: Iterable[bytes]) -> dict[bytes, int]:
+        """As `provide`, for many keys: each peer is told all that concerns it in one go. Returns
+        how many took each; what nobody took is tried again soon."""
+        wanted = list(keys)
+        told = _total(await self._everywhere(lambda dht: dht.provide_many(wanted)))
+        for network in self.networks:
+            for key, count in told.items():
+                network.republisher.add_provided(key, taken=count > 0)
+        return told
+
     def stop_providing(self, key: bytes) -> bool:
         """Provide `key` no more: we no longer tell it, others forget it when it expires. Returns
         whether we did."""
@@ -247,8 +288,7 @@ class Kademlia:
     def network_size(self) -> SizeEstimate | None:
         """How many servers there are, in the largest of our networks, as the lookups of the last
         two hours show; None after too few of them."""
-        now = trio.current_time()
-        sizes = [each.dht.size.estimate(now) for each in self.networks]
+        sizes = [each.dht.network_size() for each in self.networks]
         known = [each for each in sizes if each is not None]
         return max(known, key=lambda each: each.servers, default=None)
 
@@ -318,6 +358,13 @@ class Kademlia:
         except NotFound:
             return []
 
+    async def _find_anybody(self, count: int) -> list[Target]:
+        """For `Host.find_peers`: whoever is near to a random place."""
+        if not any(len(network.dht.table) for network in self.networks):
+            return []
+        found = await self.closest_peers(self._host.rng.randbytes(32))
+        return [_target(peer) for peer in found.closest[:count]]
+
     async def _reconnect(self) -> int:
         """Connect to the bootstrap peers; those that serve offer themselves by identify."""
         await self._host.ready.wait()  # else we have no addresses to tell, and identify may be off
@@ -339,6 +386,32 @@ class Kademlia:
             for target in self.options.bootstrap:
                 nursery.start_soon(one, target)
         return reached
+
+
+def _target(peer: PeerInfo) -> Target:
+    addresses: list[Multiaddr] = []
+    for each in peer.addresses:
+        with suppress(InvalidAddress):  # it ends with somebody else's id
+            addresses.append(with_peer(each, peer.id))
+    return addresses or peer.id
+
+
+def _total(counts: Iterable[Mapping[bytes, int]]) -> dict[bytes, int]:
+    total: Counter[bytes] = Counter()
+    for each in counts:
+        total.update(each)
+    return dict(total)
+
+
+async def _wait_for_one(events: Iterable[trio.Event]) -> None:
+    async with trio.open_nursery() as nursery:
+
+        async def wait(event: trio.Event) -> None:
+            await event.wait()
+            nursery.cancel_scope.cancel()
+
+        for event in events:
+            nursery.start_soon(wait, event)
 
 
 async def _write_behind(file: DhtFile) -> None:

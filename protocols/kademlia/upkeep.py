@@ -15,6 +15,7 @@ from carrick.identity import PeerId
 from carrick.protocols.kademlia.dht import Dht
 from carrick.protocols.kademlia.keyspace import MAX_AIMED, key_sharing, peer_key
 from carrick.protocols.kademlia.messages import Message, MessageType
+from carrick.protocols.kademlia.settings import REFRESH
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
@@ -23,7 +24,6 @@ __all__ = ["Upkeep"]
 
 _log = logging.getLogger("carrick.kademlia")
 
-REFRESH = 600.0  # s between lookups through a bucket (kad-dht/README.md, "Bootstrap process")
 QUERY_TIMEOUT = 60.0  # s for each of them
 RETRY = (5.0, 300.0)  # s to the next attempt to reach bootstrap peers, at first and at most
 _SOON = 1.0  # s; a refresh waits for more peers to come
@@ -123,7 +123,7 @@ class Upkeep:
         await self._revisit(dht.table.silent(trio.current_time(), self._interval * _patience(dht)))
         horizon = 0
         with trio.move_on_after(QUERY_TIMEOUT):
-            found = await self._dht.closest_peers(self._dht.own.to_bytes())
+            found = await self._dht.look_up(self._dht.own.to_bytes())
             if found.closest:
                 self.bootstrapped.set()
             if len(found.closest) == self._dht.k:
@@ -134,7 +134,7 @@ class Upkeep:
                 break
             key = key_sharing(peer_key(self._dht.own), index, self._rng.randbytes)
             with trio.move_on_after(QUERY_TIMEOUT):
-                await self._dht.closest_peers(key)
+                await self._dht.look_up(key)
 
     async def _revisit(self, peers: Sequence[PeerId]) -> None:
         limiter = trio.CapacityLimiter(_CHECKS)

@@ -53,7 +53,7 @@ class Validators:
         namespace, slash, _ = rest.partition(b"/")
         validator = self._by_namespace.get(namespace)
         if start or not slash or validator is None:
-            raise InvalidRecord(f"no namespace that is known: {key[:40]!r}")
+            raise InvalidRecord(f"no validator is in charge of such a key: {key[:40]!r}")
         return validator
 
 

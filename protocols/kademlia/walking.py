@@ -3,21 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import trio
 
 from carrick.errors import PEER_FAILURES
 from carrick.identity import PeerId
-from carrick.protocols.kademlia.lookup import DisjointLookup, Lookup
+from carrick.protocols.kademlia.lookup import PeerState
 
-__all__ = ["Ask", "walk"]
+__all__ = ["AnyLookup", "Ask", "walk"]
 
 Ask: TypeAlias = Callable[[PeerId], Awaitable[Iterable[PeerId]]]
 """Asks a peer, and returns the nearer ones that it named; raises one of `PEER_FAILURES`."""
 
 
-async def walk(lookup: Lookup | DisjointLookup, ask: Ask) -> None:
+class AnyLookup(Protocol):
+    """Says whom to ask, and when it is done: see `carrick.protocols.kademlia.lookup.Lookup`."""
+
+    key: int
+    k: int
+
+    def to_ask(self, now: float) -> list[PeerId]: ...
+    def answered(self, peer: PeerId, closer: Iterable[PeerId], now: float) -> list[PeerId]: ...
+    def failed(self, peer: PeerId, now: float) -> None: ...
+    def stop(self) -> None: ...
+    def widen(self, k: int) -> None: ...
+    def state(self, peer: PeerId) -> PeerState | None: ...
+    @property
+    def requests(self) -> int: ...
+    @property
+    def hops(self) -> int: ...
+    @property
+    def stopped(self) -> bool: ...
+    @property
+    def spent(self) -> bool: ...
+    @property
+    def done(self) -> bool: ...
+    @property
+    def wake_at(self) -> float: ...
+    @property
+    def closest(self) -> list[PeerId]: ...
+    @property
+    def nearest(self) -> list[PeerId]: ...
+
+
+async def walk(lookup: AnyLookup, ask: Ask) -> None:
     """Go on until `lookup` is done. Who has not answered by then is not waited for."""
 
     def step() -> None:

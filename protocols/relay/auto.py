@@ -49,6 +49,7 @@ RelaySource: TypeAlias = "Callable[[int], Awaitable[Iterable[Target]]]"
 _BUSY = (ReservationRefused, RelayResourcesExceeded, CircuitFailed)
 _UNSUITABLE = (RelayRefused, ProtocolError, ProtocolNotSupported, NoAddresses)
 _SEARCH_PATIENCE = 60.0  # s for a source to answer
+_SEARCH_REST = 600.0  # s between two questions to the host's sources that know nobody new, at most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +66,8 @@ class AutoRelayOptions:
         max_candidates: so many are kept in mind, besides those that were given.
         candidate_age: after which one that was not heard of again is forgotten.
         backoff: for which one that failed is left alone at most; less if it was only busy.
-        search_interval: from one question to the source to the next.
+        search_interval: from one question to the source to the next; the host's own sources are
+            asked more seldom while they name nobody new.
         allow_private: take connected peers, and slots, of a local network too.
     """
 
@@ -90,7 +92,8 @@ class AutoRelay:
 
     Args:
         relays: to be preferred.
-        source: finds others, when there are too few.
+        source: finds others, when there are too few; None: what services such as the DHT know
+            (`Host.find_peers`).
     """
 
     def __init__(
@@ -112,6 +115,7 @@ class AutoRelay:
         self._ours: dict[PeerId, Reservation] = {}
         self._asking: set[PeerId] = set()
         self._next_search = -math.inf
+        self._search_pause = self._longest_pause = self.options.search_interval
         self._wake = trio.Event()
         self._host: Host
         self._client: RelayClient
@@ -190,6 +194,12 @@ class AutoRelay:
         now, lot = trio.current_time(), self._host.rng.random()
         return self._candidates.offer(peer, now, lot=lot, hints=hints, given=given)
 
+    def _is_promising(self, found: Target) -> bool:
+        """As far as we know: of strangers we know nothing."""
+        peer, _ = resolve_target(found)
+        known = None if peer is None else self._host.peerstore.protocols(peer)
+        return not known or HOP in known
+
     def _is_far(self, where: Reach) -> bool:
         return self.options.allow_private or where in (Reach.PUBLIC, Reach.NAME)
 
@@ -206,6 +216,9 @@ class AutoRelay:
 
     async def _keep(self) -> None:
         await self._host.ready.wait()
+        if self._source is None and self._host.finds_peers:
+            self._source = self._host.find_peers
+            self._longest_pause = max(_SEARCH_REST, self.options.search_interval)
         while True:
             self._wake = trio.Event()
             now = trio.current_time()
@@ -243,7 +256,7 @@ class AutoRelay:
         deadline = math.inf
         if self._source is not None:
             if now >= self._next_search and self._too_few(now, taken):
-                self._next_search = now + self.options.search_interval
+                self._next_search = now + self._search_pause
                 self._nursery.start_soon(self._search, self._source)
             deadline = max(self._next_search, now)
         while missing > 0:
@@ -296,10 +309,13 @@ class AutoRelay:
         return any(place is not None and self._is_far(reach(place)) for place in places)
 
     async def _search(self, source: RelaySource) -> None:
+        self._search_pause = min(2 * self._search_pause, self._longest_pause)
+
         async def ask() -> None:
             with trio.move_on_after(_SEARCH_PATIENCE):
                 for relay in await source(self.options.max_candidates):
-                    self._offer(relay)
+                    if self._is_promising(relay) and self._offer(relay):
+                        self._search_pause = self.options.search_interval
 
         def failed(error: Exception) -> None:
             expected = isinstance(error, PEER_FAILURES)

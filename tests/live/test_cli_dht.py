@@ -156,7 +156,23 @@ def test_tables(run: Run, server: Node, home: Path) -> None:
     assert (mine["protocol"], mine["serving"]) == ("/ipfs/kad/1.0.0", True)
     assert mine["contacts"] == 0  # nobody else serves
     seen = answer(run, "dht", "stat", "--bootstrap", server.address)
-    assert (seen["serving"], seen["contacts"]) == (False, 1)
+    assert (seen["serving"], seen["contacts"], seen["full_table"]) == (False, 1, None)
+
+
+def test_a_table_of_all_servers(run: Run, server: Node, provider: Node) -> None:
+    by = ("--bootstrap", server.address, "--full-table")
+    found = answer(run, "dht", "findprovs", CID, *by)
+    assert [each["id"] for each in found["providers"]] == [provider.id]
+    assert (found["hops"], found["rpcs"]) == (1, 1)
+    closest = answer(run, "dht", "closest", NOBODY, *by)
+    assert [each["id"] for each in closest["closest"]] == [server.id]
+    assert closest["rpcs"] == 0
+    seen = answer(run, "dht", "stat", *by)["full_table"]
+    assert (seen["servers"], seen["visited"], seen["crawling"]) == (1, 1, False)
+    assert failure(run, "dht", "closest", NOBODY, "--at", *by[1:]) == (2, "usage")
+    assert failure(run, "listen", "--full-table") == (2, "usage")
+    code, out, _ = run("dht", "stat", *by)
+    assert (code, out.splitlines()[1].split(",")[0]) == (0, "  all servers: 1")
 
 
 def test_a_crawl_and_its_report(run: Run, server: Node, tmp_path: Path) -> None:

@@ -95,8 +95,10 @@ class Bound:
         # takes 256 KiB at a time), 12.5 receives, 2 window updates (8 if it never grows), 36 steps
         (256 * KIB, Bound(sealed=22, sends=18, receives=18, answers=9, steps=48)),
         (64 * KIB, Bound(sealed=34, sends=28, receives=24, answers=9, steps=58)),  # 32, 21, 18, 43
-        (16 * KIB, Bound(sealed=68, sends=80, receives=28, answers=9, steps=64)),  # 64, 70, 21, 47
-        (4 * KIB, Bound(sealed=264, sends=280, receives=28, answers=9, steps=64)),  # 256, 261, 16
+        # Writes up to 16 KiB share records: 36, 27, 21 and 49; 38, 30, 18 and 56. Of the steps some
+        # are the pump's, which waits for more.
+        (16 * KIB, Bound(sealed=52, sends=40, receives=32, answers=9, steps=75)),
+        (4 * KIB, Bound(sealed=56, sends=45, receives=28, answers=9, steps=84)),
     ],
 )
 async def test_work_per_mebibyte(pair: tuple[Side, Side], write: int, bound: Bound) -> None:
@@ -149,11 +151,11 @@ async def test_work_per_dial(pair: tuple[Side, Side]) -> None:
         for _ in range(20):
             await dial()
     for work in (client.work, server.work):
-        assert work.sends / 20 <= 8.5  # 7
-        assert work.sealed / 20 <= 7.3  # 6
-        assert work.opened / 20 <= 7.3  # 6
+        assert work.sends / 20 <= 8  # 6.7
+        assert work.sealed / 20 <= 6.8  # 5.7
+        assert work.opened / 20 <= 6.8  # 5.7
     # Of both sides together:
-    assert steps.count / 20 <= 94  # 78
+    assert steps.count / 20 <= 88  # 73
     assert steps.tasks / 20 <= 16  # 13
     assert len(scopes) / 20 <= 22  # 18.5
     assert not verifications  # the two have met before
@@ -211,7 +213,7 @@ async def test_work_per_ping(pair: tuple[Side, Side]) -> None:
         assert work.sends / 200 <= 1.2  # 1.0
         assert work.sealed / 200 <= 1.2  # 1.0
         assert work.receives / 200 <= 1.2  # 1.0: no second receive that finds nothing
-    assert steps.count / 200 <= 11  # 9, both sides together
+    assert steps.count / 200 <= 10  # 8, both sides together
 
 
 async def test_work_per_message_of_many(pair: tuple[Side, Side]) -> None:
@@ -259,6 +261,6 @@ async def test_work_per_stream(pair: tuple[Side, Side], at_once: int) -> None:
                 nursery.start_soon(work)
     alone = at_once == 1
     for side in (client.work, server.work):
-        assert side.sends / count <= (1.3 if alone else 0.8)  # 1.0; 0.4
-        assert side.sealed / count <= (1.3 if alone else 0.8)
-    assert steps.count / count <= (18 if alone else 10)  # 15; 7.4, both sides together
+        assert side.sends / count <= (1.3 if alone else 0.5)  # 1.0; 0.2
+        assert side.sealed / count <= (1.3 if alone else 0.5)
+    assert steps.count / count <= (17 if alone else 10)  # 14; 7.4, both sides together

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ipaddress
 import random
+from functools import partial
 from typing import Any
 
 import trio
@@ -63,7 +64,7 @@ def test_resources_return_to_nothing_whatever_happens(data: st.DataObject) -> No
                         data.draw(st.sampled_from(Direction)),
                         ip=data.draw(st.sampled_from(IPS)),
                         now=now,
-                        spare=data.draw(st.booleans()),
+                        spare=partial(data.draw, st.booleans()),
                     )
                 )
             elif action == "peer" and connections:

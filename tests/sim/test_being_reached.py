@@ -215,10 +215,6 @@ def test_a_port_that_is_forwarded_by_hand() -> None:
     run(program)
 
 
-def test_announced_addresses_are_found_in_the_dht() -> None:
-    pytest.skip("CAPABILITIES B9: a third peer finds the announced address in the DHT (issue 8)")
-
-
 # --- open nodes, and relays -----------------------------------------------------------------------
 
 
@@ -290,10 +286,6 @@ def test_any_node_brings_two_others_together(nat: str | None, other: str, outcom
             assert trace.outcome == outcome
 
     run(program)
-
-
-def test_an_open_node_serves_the_dht() -> None:
-    pytest.skip("CAPABILITIES B11: a public node becomes a DHT server (issue 8)")
 
 
 def test_nothing_runs_over_a_relay_by_accident() -> None:

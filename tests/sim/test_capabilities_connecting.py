@@ -14,6 +14,7 @@ from carrick.errors import DialError, ResourceLimitExceeded
 from carrick.host import ConnectTrace, Result
 from carrick.network.events import ConnectionRefused
 from carrick.protocols.dcutr import Dcutr
+from carrick.protocols.kademlia import Kademlia, KademliaOptions, Message, MessageType, Mode
 from carrick.protocols.ping import Ping
 from carrick.protocols.relay import RelayClient, RelayService
 from carrick.sim import Host as Machine
@@ -303,6 +304,27 @@ def test_c15_who_dialled_out_is_asked_to_open_and_to_accept_streams(transport: s
     run(program)
 
 
-@pytest.mark.parametrize("what", ["dht", "gossip", "forward"])
+def test_c15_who_dialled_out_serves_the_dht() -> None:
+    """Nobody reaches it; over the connection that it made it is asked."""
+
+    async def program(internet: Internet) -> None:
+        options = KademliaOptions.local(mode=Mode.SERVER, clock=trio.current_time)
+        builder = HostBuilder().transports("tcp").services(lambda: Kademlia(options))
+        home = internet.router("home", "symmetric")
+        async with (
+            open_node(internet.host("server"), builder) as server,
+            open_node(home.host("client"), builder) as client,
+        ):
+            await client.connect(server)
+            dht = server.service(Kademlia).networks[0].dht
+            request = Message(MessageType.FIND_NODE, server.id.to_bytes())
+            answer = await dht.ask(dht.describe(client.id), request)
+            assert answer.type is MessageType.FIND_NODE
+            assert client.id in dht.table
+
+    run(program)
+
+
+@pytest.mark.parametrize("what", ["gossip", "forward"])
 def test_c15_who_dialled_out_serves(what: str) -> None:
     pytest.skip(f"CAPABILITIES C15: {what} is not built yet")

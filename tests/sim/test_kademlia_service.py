@@ -310,9 +310,11 @@ def test_requests_share_a_stream_and_a_stale_one_is_replaced() -> None:
 
     async def program(internet: Internet) -> None:
         server = plain().handle(WAN.protocol, serve)
+        options = KademliaOptions.local(mode=Mode.CLIENT, clock=trio.current_time)
+        quiet = plain().services(Identify, Kademlia(options), defaults=False)
         async with (
             open_node(internet.host(), server) as there,
-            open_node(internet.host(), member(Mode.CLIENT)) as here,
+            open_node(internet.host(), quiet) as here,
         ):
             await here.connect(there)
             await trio.sleep(5)  # it is looked at, and looked through

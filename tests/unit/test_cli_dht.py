@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from carrick.cli.dht.flags import AMINO, LOCAL, DhtFlags, Network, load_network
-from carrick.cli.dht.keys import parse_key
+from carrick.cli.dht.keys import KeyType, parse_key
 from carrick.cli.dht.trace import LookupTrace
 from carrick.cli.options import Settings
 from carrick.cli.output import Output
@@ -112,6 +112,21 @@ def test_only_the_public_network_is_guarded_against_neighbours() -> None:
     assert flags().settings().max_per_group is None
 
 
+def test_values_stand_under_names() -> None:
+    values = KeyType(value=True)
+    assert values.convert(f"/ipns/{PEER}", None, None) == b"/ipns/" + BYTES
+    for text in (CID, PEER, "0x01"):
+        with pytest.raises(click.UsageError, match="findprovs"):
+            values.convert(text, None, None)
+        assert KeyType().convert(text, None, None) == parse_key(text)
+
+
+def test_a_full_table_is_asked_for() -> None:
+    asked = DhtFlags(network="local", bootstrap=(), protocol=None, full_table=True)
+    assert asked.options(Mode.CLIENT).full_table
+    assert not flags().options(Mode.CLIENT).full_table
+
+
 async def test_a_lookup_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
     first, second, third = (PeerId(b"\x12\x20" + bytes([each]) * 32) for each in range(3))
     trace = LookupTrace(Output(Settings(json=True), "dht"), show=True)
@@ -122,12 +137,13 @@ async def test_a_lookup_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
         Hop(HopKind.ASKED, second, now),
         Hop(HopKind.FOUND, second, now, 0.01, (first,), 1),
         Hop(HopKind.ASKED, third, now),
+        Hop(HopKind.ANSWERED, first, now, 0.01, (second,)),  # nobody learned of anybody by that
         Hop(HopKind.FAILED, third, now, 0.01, error="gone"),
     ):
         trace(hop)
     assert (trace.hops, trace.rpcs) == (2, 3)
     assert trace.fields["lookup_ms"] >= 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 6
+    assert len(lines) == 7
     assert '"event": "failed"' in lines[-1]
     assert '"error": "gone"' in lines[-1]

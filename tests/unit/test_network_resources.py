@@ -94,14 +94,27 @@ def test_inbound_connections_leave_a_reserve_for_outbound_ones() -> None:
         resources.open_connection(OUT)
 
 
+def test_who_gives_way_is_asked_only_when_the_places_are_used_up() -> None:
+    resources = manager(connections=16, connections_inbound=12)
+    asked: list[int] = []
+    for number in range(12):
+        connected(resources, PEERS[number])
+    with refused("connections_inbound"):
+        resources.open_connection(IN, spare=lambda: bool(asked.append(1)))
+    assert asked == [1]
+    resources = manager(connections=16, connections_inbound=12)
+    resources.open_connection(IN, spare=lambda: bool(asked.append(2)))
+    assert asked == [1]
+
+
 def test_protected_peers_have_a_reserve() -> None:
     resources = manager(connections=16, connections_inbound=12)
     for number in range(12):
         connected(resources, PEERS[number])
-    stranger = resources.open_connection(IN, spare=True)
+    stranger = resources.open_connection(IN, spare=lambda: True)
     with stranger, refused("connections_inbound"):
         stranger.authenticated(PEERS[20])
-    friend = resources.open_connection(IN, spare=True)
+    friend = resources.open_connection(IN, spare=lambda: True)
     friend.authenticated(PEERS[21], protected=True)
     friend.release()
     assert resources.stat()["system"]["connections_inbound"] == 12

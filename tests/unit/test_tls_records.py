@@ -78,7 +78,7 @@ def test_records_of_rfc_8448() -> None:
     mine, other = TlsRecords(ours, theirs, Role.CLIENT), TlsRecords(theirs, ours, Role.SERVER)
     ticket = b"\x04\x00\x00\x03abc"  # what the RFC's server sent first was longer
     out = bytearray(100)
-    first = other._seal_record(out, 0, [ticket], b"\x16")
+    first = other._seal_record(memoryview(out), 0, [ticket], b"\x16")
     assert open_all(mine, bytes(out[:first])) == b""
     assert seal(other, bytes(range(50))) == SERVER_DATA
     assert other.closing() == SERVER_CLOSE
@@ -164,7 +164,7 @@ def test_openssl_changes_its_keys(role: Role, suite: str) -> None:
     raw, ours = connect(role, suite)
     for _ in range(3):
         out = bytearray(100)
-        at = ours._seal_record(out, 0, [ASK_FOR_UPDATE], bytes((HANDSHAKE,)))
+        at = ours._seal_record(memoryview(out), 0, [ASK_FOR_UPDATE], bytes((HANDSHAKE,)))
         ours._use_sending(ours._sending.updated())
         assert read(raw, bytes(out[:at])) == b""
         raw.tls.send(b"theirs")

@@ -389,7 +389,7 @@ class ByteStreamConnection:
     def joins(self) -> bool:
         """A small write need not be flushed: the first of this tick flushes for all, or many follow
         each other, and the pump sends them together."""
-        if self._pumping:
+        if self._pumping or self._lost:
             return False
         if not self._taking_turn:
             if self._streak_until < 0 or trio.current_time() >= self._streak_until:

@@ -44,6 +44,7 @@ class Running:
     async def wait(self) -> None:
         """Until it is stopped."""
         gc.freeze()  # what a start leaves behind stays: no collection looks at it again
+        gc.set_threshold(5000)  # what lives for one dial ends before a collection sees it
         await trio.sleep_forever()
 
 

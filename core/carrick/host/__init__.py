@@ -15,7 +15,7 @@ from carrick.host.nat import (
 )
 from carrick.host.observed import ObservedAddresses
 from carrick.host.reachability import OwnAddressesChanged, Reachability, ReachabilityChanged
-from carrick.host.service import OwnAddressSource, PunchAddressSource, Service
+from carrick.host.service import OwnAddressSource, PeerSource, PunchAddressSource, Service
 from carrick.host.strategies import STRATEGIES, ConnectTrace, Goal, Result, Step, Strategy
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "OwnAddressSource",
     "OwnAddresses",
     "OwnAddressesChanged",
+    "PeerSource",
     "PortDelta",
     "PunchAddressSource",
     "Reachability",

@@ -31,7 +31,7 @@ from carrick.network import (
 )
 
 if TYPE_CHECKING:
-    from carrick.host.service import OwnAddressSource, PunchAddressSource, Service
+    from carrick.host.service import OwnAddressSource, PeerSource, PunchAddressSource, Service
     from carrick.host.strategies import ConnectTrace, Strategy
     from carrick.peerstore import Peerstore
     from carrick.transports.bytestream import Upgrader
@@ -91,6 +91,7 @@ class Host:
         self._connector = Connector(swarm, self._own_relays)
         self.strategies: dict[str, Strategy] = self._connector.strategies
         self._punch_addresses: list[PunchAddressSource] = []
+        self._peer_sources: list[PeerSource] = []
         self._detached_swarm = detached_swarm
         self.upgrader = upgrader
         self._services = tuple(services)
@@ -309,6 +310,20 @@ class Host:
     async def punch_addresses(self) -> list[Multiaddr]:
         """What those sources say now; without `/p2p/`."""
         return [each for source in self._punch_addresses for each in await source()]
+
+    def add_peer_source(self, source: PeerSource) -> None:
+        """Ask `source` too when somebody wants to meet peers, whoever they are."""
+        self._peer_sources.append(source)
+
+    @property
+    def finds_peers(self) -> bool:
+        """Whether there is such a source."""
+        return bool(self._peer_sources)
+
+    async def find_peers(self, count: int) -> list[Target]:
+        """Peers of the networks that we are in, about `count`, from each source; for services that
+        look for some that do a certain thing."""
+        return [each for source in self._peer_sources for each in await source(count)]
 
     def note_nat(self, nat: Nat) -> None:
         """Something was found out about our NAT."""

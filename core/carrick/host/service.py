@@ -11,15 +11,20 @@ if TYPE_CHECKING:
     from multiaddr import Multiaddr
     from trio_typing import TaskStatus
 
-    from carrick.host.host import Host
+    from carrick.host.host import Host, Target
 
-__all__ = ["OwnAddressSource", "PunchAddressSource", "Service"]
+__all__ = ["OwnAddressSource", "PeerSource", "PunchAddressSource", "Service"]
 
 OwnAddressSource: TypeAlias = "Callable[[], Iterable[Multiaddr]]"
 """Addresses of ours that are not listen addresses: observed, mapped, relayed."""
 
 PunchAddressSource: TypeAlias = "Callable[[], Awaitable[Iterable[Multiaddr]]]"
 """Where the packets of a hole punch will come from, foretold at the last moment."""
+
+
+PeerSource: TypeAlias = "Callable[[int], Awaitable[Iterable[Target]]]"
+"""Finds peers of whatever network we are in, about so many, others each time; ids, or addresses
+with ids."""
 
 
 class Service(Protocol):

@@ -25,7 +25,8 @@ class Records(Protocol):
     def open_all(self, buffer: memoryview, lo: int, hi: int, sink: Callable[[bytes], None]) -> int:
         """Hand the plaintext of each complete record in `buffer[lo:hi]` to `sink`, in order.
 
-        Returns where the incomplete rest begins (`hi` if there is none).
+        Returns where the incomplete rest begins (`hi` if there is none). What is before it may be
+        overwritten, if `buffer` can be.
 
         Raises:
             ProtocolError: a record is malformed or does not authenticate.

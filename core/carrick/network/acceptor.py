@@ -176,7 +176,7 @@ class Acceptor:
                     Direction.INBOUND,
                     ip=host_ip(inbound.remote_address),
                     now=trio.current_time(),
-                    spare=self._manager.protects_any or self._may_give_way(),
+                    spare=lambda: self._manager.protects_any or self._may_give_way(),
                 )
             except ResourceLimitExceeded as error:
                 if error.limit != "connections_pending" or not self._pending:

@@ -88,7 +88,7 @@ class InboundStreams:
         self._negotiating[raw] = until
         if self._timer.deadline == inf:
             self._timer.deadline = until
-        nursery.start_soon(self._serve, raw, slot)
+        nursery.start_soon(partial(guarded, self._serve, raw, slot, failed=self._failed))
 
     def _give_up(self) -> None:
         """The timer ran out: end the streams that took too long to negotiate, and set it anew.
@@ -107,9 +107,6 @@ class InboundStreams:
     # --- one stream -------------------------------------------------------------------------------
 
     async def _serve(self, raw: MuxedStream, slot: StreamReservation) -> None:
-        await guarded(self._serve_unguarded, raw, slot, failed=self._failed)
-
-    async def _serve_unguarded(self, raw: MuxedStream, slot: StreamReservation) -> None:
         with slot:
             try:
                 try:

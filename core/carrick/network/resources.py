@@ -348,15 +348,16 @@ class ResourceManager:
         *,
         ip: IPAddress | None = None,
         now: float = 0.0,
-        spare: bool = False,
+        spare: Callable[[], bool] = lambda: False,
     ) -> ConnectionReservation:
         """A place for a connection that is not authenticated yet.
 
         Args:
             ip: where an inbound connection comes from; None if its transport has no IP addresses.
             now: seconds, for the rate of new connections.
-            spare: a place may be found for it later, as for a protected peer: when the inbound
-                places are used up, a quarter of the pending ones stays open.
+            spare: whether a place may be found for it later, as for a protected peer: when the
+                inbound places are used up, a quarter of the pending ones stays open. It is asked
+                only then, since the answer takes a look at every connection.
 
         Raises:
             ResourceLimitExceeded: some scope, or the address, has no more room.
@@ -384,12 +385,11 @@ class ResourceManager:
         """As many inbound connections are pending as may be."""
         return self.transient.room(Kind.CONNECTIONS_INBOUND) <= 0
 
-    def _check_inbound(self, spare: bool) -> None:
+    def _check_inbound(self, spare: Callable[[], bool]) -> None:
         pending = self.transient.counts[Kind.CONNECTIONS_INBOUND]
-        room = self.system.room(Kind.CONNECTIONS_INBOUND)
-        if spare:
-            room = max(room, self.limits.connections_pending // 4)
-        if pending >= room:
+        if pending >= self.system.room(Kind.CONNECTIONS_INBOUND) and not (
+            pending < self.limits.connections_pending // 4 and spare()
+        ):
             raise self.system.exceeded(Kind.CONNECTIONS_INBOUND)
         if self.system.counts[Kind.MEMORY] >= _PRESSURE * self.limits.memory:
             raise self.system.exceeded(Kind.MEMORY, CONNECTION_MEMORY)

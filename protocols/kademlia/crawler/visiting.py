@@ -25,7 +25,7 @@ from carrick.protocols.kademlia.messages import (
     PeerInfo,
     decode,
 )
-from carrick.protocols.kademlia.network import WAN
+from carrick.protocols.kademlia.settings import WAN
 
 __all__ = ["AddressKind", "Visitor", "VisitSettings"]
 

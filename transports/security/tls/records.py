@@ -13,6 +13,7 @@ sealed and opened without it: its memory buffers would copy every byte three tim
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from struct import Struct
 
 from cryptography.exceptions import InvalidTag
 
@@ -51,6 +52,9 @@ _BYTES_PER_UPDATE = 1 << 20
 _DELIVER = 4 * MAX_FRAGMENT  # bytes that the sink gets at once, about
 _LEAST = 1 + TAG_BYTES  # bytes of a sealed record: content type and tag
 _AROUND = HEADER + _LEAST  # what a record adds to its content
+_FULL = MAX_FRAGMENT + _LEAST  # bytes behind the header of a record that is full
+_HEADER = Struct(">BHH")  # content type, legacy version, length
+_VERSION = 0x0303
 _DATA = bytes((APPLICATION_DATA,))
 _ALERT = bytes((ALERT,))
 _HANDSHAKE = bytes((HANDSHAKE,))
@@ -68,6 +72,7 @@ class TlsRecords:
         "_alert",
         "_confirmed",
         "_decrypt",
+        "_decrypt_into",
         "_encrypt_into",
         "_ended",
         "_messages",
@@ -108,7 +113,8 @@ class TlsRecords:
 
     def _use_receiving(self, secret: TrafficSecret) -> None:
         self._receiving = secret
-        self._decrypt = secret.cipher().decrypt
+        cipher = secret.cipher()
+        self._decrypt, self._decrypt_into = cipher.decrypt, cipher.decrypt_into
         self._receive_iv = secret.iv()
         self._opened = 0
 
@@ -127,29 +133,35 @@ class TlsRecords:
         """
         contents: list[memoryview] = []
         filled = 0
+        in_place = not buffer.readonly
         try:
             while hi - lo >= HEADER:
-                end = lo + record_size(buffer, lo)
+                kind, version, length = _HEADER.unpack_from(buffer, lo)
+                if kind != APPLICATION_DATA or version != _VERSION or length > _FULL:
+                    length = record_size(buffer, lo) - HEADER  # or it says what is wrong
+                end = lo + HEADER + length
                 if end > hi:
                     break
                 if self._ended:  # RFC 8446 6.1: what follows a close_notify is ignored
                     return hi
-                inner = self._open(buffer, lo, end)
+                inner = self._open(buffer, lo, end, in_place)
                 lo = end
                 if inner[-1] != APPLICATION_DATA:
-                    inner = inner.rstrip(b"\x00")  # padding, section 5.4
-                    if not inner or inner[-1] != APPLICATION_DATA:
-                        self._control(inner)
+                    plain = bytes(inner).rstrip(b"\x00")  # padding, section 5.4
+                    if not plain or plain[-1] != APPLICATION_DATA:
+                        self._control(plain)
                         continue
+                    inner = memoryview(plain)
                 if self._messages.partial:
                     raise TlsViolation(UNEXPECTED_MESSAGE, "data within a handshake message")
                 self._confirmed = True
-                if len(inner) == 1:
+                size = len(inner) - 1
+                if not size:
                     self._count_quiet()
                     continue
                 self._quiet = 0
-                contents.append(memoryview(inner)[:-1])
-                filled += len(inner) - 1
+                contents.append(inner[:-1])
+                filled += size
                 if filled >= _DELIVER:
                     self._deliver(contents, filled, sink)
                     filled = 0
@@ -169,8 +181,11 @@ class TlsRecords:
         self._received += filled
         sink(plain)
 
-    def _open(self, buffer: memoryview, at: int, end: int) -> bytes:
-        """Content, content type and padding of the record `buffer[at:end]`."""
+    def _open(self, buffer: memoryview, at: int, end: int, in_place: bool) -> memoryview:
+        """Content, content type and padding of the record `buffer[at:end]`.
+
+        In place if that can be: a new `bytes` object is filled with zeros first.
+        """
         start = at + HEADER
         if buffer[at] != APPLICATION_DATA:
             raise TlsViolation(UNEXPECTED_MESSAGE, "a record that is not protected")
@@ -181,7 +196,11 @@ class TlsRecords:
             raise TlsViolation(UNEXPECTED_MESSAGE, "the peer's sequence numbers are used up")
         nonce = (self._receive_iv ^ sequence).to_bytes(IV_BYTES, "big")
         try:
-            inner = self._decrypt(nonce, buffer[start:end], buffer[at:start])
+            if in_place:
+                inner = buffer[start : end - TAG_BYTES]
+                self._decrypt_into(nonce, buffer[start:end], buffer[at:start], inner)
+            else:
+                inner = memoryview(self._decrypt(nonce, buffer[start:end], buffer[at:start]))
         except InvalidTag:
             raise TlsViolation(
                 BAD_RECORD_MAC, f"record {sequence} does not authenticate (bad record mac)"
@@ -238,6 +257,7 @@ class TlsRecords:
             at = self._seal_update(out, at)
         contents: list[Buffer] = []
         room = MAX_FRAGMENT
+        target = memoryview(out)
         for piece in pieces:
             size = len(piece)
             if size <= room:
@@ -248,15 +268,15 @@ class TlsRecords:
             taken = 0
             while size - taken > room:
                 contents.append(view[taken : taken + room])
-                at = self._seal_record(out, at, contents, _DATA)
+                at = self._seal_record(target, at, contents, _DATA)
                 contents = []
                 taken += room
                 room = MAX_FRAGMENT
             contents.append(view[taken:])
             room -= size - taken
-        return self._seal_record(out, at, contents, _DATA)
+        return self._seal_record(target, at, contents, _DATA)
 
-    def _seal_record(self, out: bytearray, at: int, contents: list[Buffer], kind: bytes) -> int:
+    def _seal_record(self, out: memoryview, at: int, contents: list[Buffer], kind: bytes) -> int:
         contents.append(kind)
         inner = b"".join(contents)
         length = len(inner) + TAG_BYTES
@@ -264,15 +284,15 @@ class TlsRecords:
         end = start + length
         sequence = self._sealed
         self._sealed = sequence + 1
-        header = b"\x17\x03\x03" + length.to_bytes(2, "big")
+        header = _HEADER.pack(APPLICATION_DATA, _VERSION, length)
         out[at:start] = header
         nonce = (self._send_iv ^ sequence).to_bytes(IV_BYTES, "big")
-        self._encrypt_into(nonce, inner, header, memoryview(out)[start:end])
+        self._encrypt_into(nonce, inner, header, out[start:end])
         return end
 
     def _seal_update(self, out: bytearray, at: int) -> int:
         """A key update: the last record under the present key (RFC 8446 section 4.6.3)."""
-        at = self._seal_record(out, at, [KEY_UPDATE], _HANDSHAKE)
+        at = self._seal_record(memoryview(out), at, [KEY_UPDATE], _HANDSHAKE)
         self._messages.update_due = False
         self._use_sending(self._sending.updated())
         return at
@@ -280,5 +300,5 @@ class TlsRecords:
     def closing(self) -> bytes:
         """close_notify, or the alert that says why we fail."""
         out = bytearray(_AROUND + 2)
-        self._seal_record(out, 0, [alert(self._alert)], _ALERT)
+        self._seal_record(memoryview(out), 0, [alert(self._alert)], _ALERT)
         return bytes(out)

@@ -74,9 +74,7 @@ RESULTS = Path("results")
 @click.pass_obj
 def command(
     settings: Settings,
-    network: str,
-    bootstrap: tuple[str, ...],
-    protocol: str | None,
+    flags: DhtFlags,
     folder: Path,
     dry_run: bool,
     resume: bool,
@@ -101,8 +99,7 @@ def command(
         check_parquet()
     visits, given = _limits(node["limit"])
     node["limit"] = given
-    flags = DhtFlags(network=network, bootstrap=bootstrap, protocol=protocol)
-    described, peers = flags.described(), flags.bootstrap_peers()
+    described, peers = flags.described(), flags.bootstrap_peers(at=False)
     output = Output(settings, "crawl")
     workers = affordable_workers(workers, output)
     dial = addr_dial_type or ("public" if described.scope == "wan" else "any")
@@ -131,7 +128,7 @@ def command(
         neighbors=neighbors,
         edges=csv_edges,
         parquet=parquet,
-        about={"network": network, "protocol": described.protocol, "agent": agent},
+        about={"network": flags.network, "protocol": described.protocol, "agent": agent},
     )
     return trio.run(run.run, builder)
 

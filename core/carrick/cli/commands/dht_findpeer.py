@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import click
-import trio
 
-from carrick.cli.dht.asking import Asking, asking_options
-from carrick.cli.dht.client import peer_fields, peer_lines
+from carrick.cli.dht.asking import dht_command
+from carrick.cli.dht.client import Client, peer_fields, peer_lines
 from carrick.cli.dht.one import ask_one, show_peers
-from carrick.cli.options import Command, Settings
 from carrick.cli.output import Output
 from carrick.identity import PeerId
 from carrick.protocols.kademlia import Message, MessageType, NotFound
@@ -25,28 +23,21 @@ class _PeerIdType(click.ParamType[PeerId]):
         return PeerId.parse(value) if isinstance(value, str) else value  # type: ignore[return-value]
 
 
-@click.command("findpeer", cls=Command)
-@click.argument("peer", type=_PeerIdType())
-@asking_options
-@click.pass_obj
-def command(settings: Settings, peer: PeerId, asking: Asking) -> None:
+@dht_command(
+    "findpeer",
+    click.argument("peer", type=_PeerIdType()),
+)
+async def command(client: Client, output: Output, peer: PeerId) -> None:
     """Print the addresses of PEER, as the DHT knows them. -v shows the lookup."""
-    trio.run(_find, settings, peer, asking)
-
-
-async def _find(settings: Settings, peer: PeerId, asking: Asking) -> None:
-    output = Output(settings, "dht_findpeer")
-    async with asking.client(settings, output) as client:
-        if client.at is None:
-            found = await client.kademlia.find_peer(peer, watch=client.trace)
-            fields = client.trace.fields
-        else:
-            message = Message(MessageType.FIND_NODE, peer.to_bytes())
-            answer, fields = await ask_one(client, message)
-            known = [each for each in answer.closer if each.id == peer and each.encoded]
-            if not known:
-                show_peers(output, answer.closer, "it names these instead")
-                raise NotFound(f"{client.at.id} does not know where {peer} is")
-            found = known[0]
-        output.result({**peer_fields(found), **fields}, "\n".join(peer_lines(found)))
-        output.note(str(client.trace))
+    if client.at is None:
+        found = await client.kademlia.find_peer(peer, watch=client.trace)
+        fields = client.trace.fields
+    else:
+        message = Message(MessageType.FIND_NODE, peer.to_bytes())
+        answer, fields = await ask_one(client, message)
+        known = [each for each in answer.closer if each.id == peer and each.encoded]
+        if not known:
+            show_peers(output, answer.closer, "it names these instead")
+            raise NotFound(f"{client.at.id} does not know where {peer} is")
+        found = known[0]
+    output.result({**peer_fields(found), **fields}, "\n".join(peer_lines(found)))

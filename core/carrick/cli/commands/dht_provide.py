@@ -7,7 +7,7 @@ import trio
 
 from carrick import Host, HostBuilder
 from carrick.cli.dht.client import enter
-from carrick.cli.dht.flags import DhtFlags, dht_options
+from carrick.cli.dht.flags import DhtFlags, member_options
 from carrick.cli.dht.keys import KeyType
 from carrick.cli.dht.trace import LookupTrace
 from carrick.cli.listening import Listening, listen_options
@@ -27,7 +27,7 @@ __all__ = ["command"]
 @click.option(
     "--at", type=TargetType(), metavar="TARGET", help="Tell this one node, and nobody else."
 )
-@dht_options
+@member_options
 @listen_options
 @click.pass_obj
 def command(
@@ -35,9 +35,7 @@ def command(
     keys: tuple[bytes, ...],
     once: bool,
     at: Target | None,
-    network: str,
-    bootstrap: tuple[str, ...],
-    protocol: str | None,
+    flags: DhtFlags,
     listening: Listening,
 ) -> None:
     """Tell the peers nearest to each KEY, the CID of some content, that we provide it.
@@ -46,7 +44,6 @@ def command(
     """
     if at is not None:
         check_peer_known(at, False)
-    flags = DhtFlags(network=network, bootstrap=bootstrap, protocol=protocol)
     kademlia = Kademlia(flags.options(Mode.CLIENT, bootstrap=at is None))
     builder = listening.builder(settings).services(kademlia)
     trio.run(_run, settings, builder, listening, kademlia, flags, keys, once, at)

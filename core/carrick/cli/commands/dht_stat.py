@@ -11,7 +11,7 @@ import trio
 from carrick.cli.asking import api_option, ask_node
 from carrick.cli.dht.asking import Asking, asking_options
 from carrick.cli.options import Command, Settings
-from carrick.cli.output import Output
+from carrick.cli.output import Output, human_time
 
 __all__ = ["command"]
 
@@ -26,7 +26,9 @@ def command(settings: Settings, asking: Asking, api: Path | None) -> None:
     output = Output(settings, "dht_stat")
     flags = asking.flags
     if asking.at is not None:
-        raise click.UsageError("--at: one node's table is what `carrick crawl --limit 1` reads")
+        raise click.UsageError(
+            "--at: `carrick crawl --bootstrap MADDR --limit 1 --neighbors` reads one node's table"
+        )
     if flags.bootstrap or flags.network != "local":
         networks = trio.run(_look, settings, output, asking)
     else:
@@ -51,5 +53,14 @@ def _lines(network: dict[str, Any]) -> list[str]:
     lines = [f"{network['protocol']}: {mode}, {network['contacts']} contacts"]
     if (size := network["estimated_peers"]) is not None:
         lines[0] += f", about {size} peers in the network"
+    if (full := network["full_table"]) is not None:
+        lines.append(f"  all servers: {_crawl_text(full)}")
     lines += [f"  bucket {bits:>3}: {count}" for bits, count in network["buckets"].items()]
     return lines
+
+
+def _crawl_text(full: dict[str, Any]) -> str:
+    if full["age_ms"] is None:
+        return "the first crawl goes on" if full["crawling"] else "not crawled yet"
+    ago, took = (human_time(full[each] / 1000) for each in ("age_ms", "crawl_ms"))
+    return f"{full['servers']}, as a crawl found that took {took} and ended {ago} ago"

@@ -6,7 +6,7 @@ import click
 import trio
 
 from carrick import HostBuilder
-from carrick.cli.dht.flags import DhtFlags, dht_options
+from carrick.cli.dht.flags import DhtFlags, member_options
 from carrick.cli.listening import Listening, listen_options
 from carrick.cli.options import Command, Settings
 from carrick.cli.output import Output
@@ -27,7 +27,7 @@ __all__ = ["command"]
     help="Take part in a DHT (--network): as a server, as a client, or (auto: --dht alone) as a "
     "server while strangers reach us, and always in a network of one's own.",
 )
-@dht_options
+@member_options
 @listen_options
 @click.pass_obj
 def command(
@@ -35,9 +35,7 @@ def command(
     perf: bool,
     relay_service: bool,
     dht: str | None,
-    network: str,
-    bootstrap: tuple[str, ...],
-    protocol: str | None,
+    flags: DhtFlags,
     listening: Listening,
 ) -> None:
     """Run a node in the foreground, until Ctrl-C or SIGTERM.
@@ -53,11 +51,12 @@ def command(
         from carrick.protocols.relay import RelayService
 
         builder = builder.services(RelayService())
-    flags = DhtFlags(network=network, bootstrap=bootstrap, protocol=protocol)
     if dht is not None:
         builder = builder.services(_kademlia(flags, dht))
-    elif bootstrap:
+    elif flags.bootstrap:
         raise click.UsageError("--bootstrap is for a node of a DHT: add --dht")
+    elif flags.full_table:
+        raise click.UsageError("--full-table is for a node of a DHT: add --dht")
     trio.run(_listen, settings, builder, listening)
 
 

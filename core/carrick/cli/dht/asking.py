@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import wraps
@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from carrick.cli.dht.flags import DhtFlags, dht_options
+from carrick.cli.dht.flags import DhtFlags, member_options
 from carrick.cli.node import NodeOptions, node_options
-from carrick.cli.options import Settings
+from carrick.cli.options import Command, Settings
 from carrick.cli.output import Output
 from carrick.cli.targets import Target, TargetType, check_peer_known
 
 if TYPE_CHECKING:
     from carrick.cli.dht.client import Client
 
-__all__ = ["Asking", "asking_options"]
+__all__ = ["Asking", "asking_options", "dht_command"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,10 +47,12 @@ def asking_options(function: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(function)
     def command(*args: Any, **values: Any) -> Any:
         node: Any = {name: values.pop(name) for name in NodeOptions.__annotations__}
-        flags = DhtFlags(**{name: values.pop(name) for name in DhtFlags.__slots__})
+        flags = values.pop("flags")
         at = values.pop("at")
         if at is not None:
             check_peer_known(at, False)
+            if flags.full_table:
+                raise click.UsageError("--at asks one node: leave out --full-table")
         return function(*args, **values, asking=Asking(at=at, flags=flags, node=node))
 
     option = click.option(
@@ -59,4 +61,31 @@ def asking_options(function: Callable[..., Any]) -> Callable[..., Any]:
         metavar="TARGET",
         help="Ask this one node, with one request, and nobody else.",
     )
-    return option(dht_options(node_options(command)))
+    return option(member_options(node_options(command)))
+
+
+def dht_command(
+    name: str, *parameters: Callable[..., Any]
+) -> Callable[[Callable[..., Awaitable[None]]], click.Command]:
+    """Makes a command of a function that asks a DHT: it is called with a node that has entered the
+    DHT, where its answers go, and the values of `parameters`, click's decorators."""
+
+    def make(ask: Callable[..., Awaitable[None]]) -> click.Command:
+        @wraps(ask)
+        def command(settings: Settings, asking: Asking, **values: Any) -> None:
+            import trio
+
+            async def run() -> None:
+                output = Output(settings, f"dht_{name}")
+                async with asking.client(settings, output) as client:
+                    await ask(client, output, **values)
+                    output.note(str(client.trace))
+
+            trio.run(run)
+
+        function = asking_options(click.pass_obj(command))
+        for parameter in reversed(parameters):
+            function = parameter(function)
+        return click.command(name, cls=Command)(function)
+
+    return make

@@ -82,7 +82,8 @@ async def dht_client(
 
 
 async def enter(host: Host, kademlia: Kademlia, bootstrap: Sequence[PeerInfo]) -> None:
-    """Meet the bootstrap peers, all at once; the first that answers is enough.
+    """Meet the bootstrap peers, all at once; the first that answers is enough. With a full table,
+    also wait for its crawl.
 
     Raises:
         DialError: none of them answers; with one cause for each.
@@ -109,6 +110,8 @@ async def enter(host: Host, kademlia: Kademlia, bootstrap: Sequence[PeerInfo]) -
             nursery.start_soon(meet, peer)
     if not len(network.dht.table):
         raise DialError("no bootstrap peer answers", causes=causes)
+    if kademlia.options.full_table:
+        await kademlia.wait_crawled()
 
 
 def _causes(

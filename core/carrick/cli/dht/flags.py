@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from carrick.protocols.kademlia import KademliaOptions, Mode, NetworkSettings
     from carrick.protocols.kademlia.messages import PeerInfo
 
-__all__ = ["AMINO", "LOCAL", "DhtFlags", "Network", "dht_options", "load_network"]
+__all__ = ["AMINO", "LOCAL", "DhtFlags", "Network", "dht_options", "load_network", "member_options"]
 
 PROTOCOL = "/ipfs/kad/1.0.0"
 
@@ -96,6 +97,7 @@ class DhtFlags:
     network: str
     bootstrap: tuple[str, ...]
     protocol: str | None
+    full_table: bool = False
 
     def described(self) -> Network:
         """The network that is meant: single flags are stronger than its description.
@@ -108,8 +110,11 @@ class DhtFlags:
             self.protocol or network.protocol, self.bootstrap or network.bootstrap, network.scope
         )
 
-    def bootstrap_peers(self) -> list[PeerInfo]:
+    def bootstrap_peers(self, *, at: bool = True) -> list[PeerInfo]:
         """By whom to enter.
+
+        Args:
+            at: the command has `--at`.
 
         Raises:
             click.UsageError: by nobody, or an address is wrong.
@@ -120,8 +125,8 @@ class DhtFlags:
         texts = self.described().bootstrap
         if not texts:
             raise click.UsageError(
-                "no bootstrap peer: name one (--bootstrap MADDR), a network that has some "
-                "(--network amino, or a file), or ask one node (--at MADDR)"
+                "no bootstrap peer: name one (--bootstrap MADDR), or a network that has some "
+                "(--network amino, or a file)" + (", or ask one node (--at MADDR)" if at else "")
             )
         try:
             return [bootstrap_peer(text) for text in texts]
@@ -151,37 +156,66 @@ class DhtFlags:
 
         peers = self.bootstrap_peers() if bootstrap else []
         targets = [with_peer(each, peer.id) for peer in peers for each in peer.addresses]
-        return KademliaOptions(networks=(self.settings(),), mode=mode, bootstrap=targets)
+        return KademliaOptions(
+            networks=(self.settings(),),
+            mode=mode,
+            bootstrap=targets,
+            full_table=self.full_table,
+        )
+
+
+_WHICH = (
+    click.option(
+        "--bootstrap",
+        "--bootstrap-peers",
+        multiple=True,
+        metavar="MADDR",
+        envvar="CARRICK_BOOTSTRAP",
+        help="Enter the DHT by this peer; repeatable.",
+    ),
+    click.option(
+        "--network",
+        default="local",
+        show_default=True,
+        metavar="amino|local|FILE",
+        envvar="CARRICK_NETWORK",
+        help="Which DHT: IPFS's public one, one of your own, or as a TOML file says.",
+    ),
+    click.option(
+        "--protocol",
+        "--protocols",
+        metavar="ID",
+        envvar="CARRICK_DHT_PROTOCOL",
+        help=f"The protocol id of the DHT. Default: the network's, {PROTOCOL}.",
+    ),
+)
+_FULL_TABLE = click.option(
+    "--full-table",
+    is_flag=True,
+    envvar="CARRICK_DHT_FULL_TABLE",
+    help="Crawl the DHT first, and then every hour; nothing needs a lookup any more.",
+)
 
 
 def dht_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the flags of `DhtFlags`; the command gets them as `network`, `bootstrap`, `protocol`."""
-    for option in reversed(
-        (
-            click.option(
-                "--bootstrap",
-                "--bootstrap-peers",
-                multiple=True,
-                metavar="MADDR",
-                envvar="CARRICK_BOOTSTRAP",
-                help="Enter the DHT by this peer; repeatable.",
-            ),
-            click.option(
-                "--network",
-                default="local",
-                show_default=True,
-                metavar="amino|local|FILE",
-                envvar="CARRICK_NETWORK",
-                help="Which DHT: IPFS's public one, one of your own, or as a TOML file says.",
-            ),
-            click.option(
-                "--protocol",
-                "--protocols",
-                metavar="ID",
-                envvar="CARRICK_DHT_PROTOCOL",
-                help=f"The protocol id of the DHT. Default: the network's, {PROTOCOL}.",
-            ),
-        )
-    ):
-        function = option(function)
-    return function
+    """Adds the flags of `DhtFlags` that say which DHT; the command gets them as `flags`."""
+    return _with_flags(function, _WHICH)
+
+
+def member_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds all flags of `DhtFlags`; the command gets them as `flags`."""
+    return _with_flags(function, (*_WHICH, _FULL_TABLE))
+
+
+def _with_flags(
+    function: Callable[..., Any], options: Sequence[Callable[..., Any]]
+) -> Callable[..., Any]:
+    @wraps(function)
+    def command(*args: Any, **values: Any) -> Any:
+        ours = {name: values.pop(name) for name in DhtFlags.__slots__ if name in values}
+        return function(*args, **values, flags=DhtFlags(**ours))
+
+    wrapped: Callable[..., Any] = command
+    for option in reversed(options):
+        wrapped = option(wrapped)
+    return wrapped

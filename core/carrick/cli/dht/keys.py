@@ -14,14 +14,27 @@ _FORMS = "a key is a CID, a peer id, /ipns/<peer id>, /pk/<peer id>, or 0x and h
 
 
 class KeyType(click.ParamType[bytes]):
-    """See `parse_key`."""
+    """See `parse_key`.
+
+    Args:
+        value: a value is to stand under the key.
+    """
 
     name = "key"
+
+    def __init__(self, *, value: bool = False) -> None:
+        self._value = value
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> bytes:
-        return parse_key(value) if isinstance(value, str) else bytes(value)
+        key = parse_key(value) if isinstance(value, str) else bytes(value)
+        if self._value and not key.startswith(b"/"):
+            raise click.UsageError(
+                "values stand under /ipns/<peer id>, /pk/<peer id>, or a namespace of your own; "
+                "who has some content, of a CID, is what `carrick dht findprovs` tells"
+            )
+        return key
 
 
 def parse_key(text: str) -> bytes:
@@ -32,6 +45,7 @@ def parse_key(text: str) -> bytes:
         InvalidCid, InvalidPeerId: it looks like one, but is none; the message says why.
     """
     from carrick.addressing import Cid
+    from carrick.errors import InvalidCid
     from carrick.identity import PeerId
 
     if text.startswith("0x"):
@@ -47,7 +61,10 @@ def parse_key(text: str) -> bytes:
     elif text.startswith("1"):
         key = PeerId.parse(text).to_bytes()
     elif text:
-        key = Cid.parse(text).multihash
+        try:
+            key = Cid.parse(text).multihash
+        except InvalidCid as error:
+            raise InvalidCid(f"{error}; {_FORMS}") from error
     else:
         key = b""
     if not 0 < len(key) <= MAX_KEY:

@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from carrick.cli.output import milliseconds
+
 if TYPE_CHECKING:
+    from carrick.protocols.kademlia import FullTable
     from carrick.protocols.kademlia.network import DhtNetwork
 
 __all__ = ["table_fields"]
@@ -15,7 +18,7 @@ __all__ = ["table_fields"]
 def table_fields(network: DhtNetwork) -> dict[str, Any]:
     """One network's table in JSON."""
     table = network.dht.table
-    size = network.dht.size.estimate(trio.current_time())
+    size = network.dht.network_size()
     return {
         "protocol": network.settings.protocol,
         "scope": network.settings.scope.value,
@@ -23,4 +26,16 @@ def table_fields(network: DhtNetwork) -> dict[str, Any]:
         "contacts": len(table),
         "buckets": {str(bits): count for bits, count in table.bucket_sizes().items()},
         "estimated_peers": None if size is None else round(size.servers),
+        "full_table": None if network.full_table is None else _full_table(network.full_table),
+    }
+
+
+def _full_table(table: FullTable) -> dict[str, Any]:
+    last = table.last
+    return {
+        "servers": len(table.dht.servers),
+        "crawling": table.crawling,
+        "visited": None if last is None else last.visited,
+        "crawl_ms": None if last is None else milliseconds(last.seconds),
+        "age_ms": None if last is None else milliseconds(trio.current_time() - last.at),
     }

@@ -35,8 +35,9 @@ class LookupTrace:
     def __call__(self, hop: Hop) -> None:
         if hop.kind is HopKind.ASKED:
             self.rpcs += 1
+            self._depths.setdefault(hop.peer, 1)  # whoever names it now does not lead to it
         elif hop.kind is not HopKind.FAILED:
-            depth = self._depths.get(hop.peer, 1)
+            depth = self._depths.setdefault(hop.peer, 1)
             self.hops = max(self.hops, depth)
             for each in hop.closer:
                 self._depths.setdefault(each, depth + 1)
