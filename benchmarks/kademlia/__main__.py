@@ -25,6 +25,7 @@ DEFAULT_OUT = ROOT / "benchmarks" / "KADEMLIA.md"
 @click.option("--hours", default=2.0, show_default=True, help="Virtual hours of churn.")
 @click.option("--operations", default=4000, show_default=True, help="Reads during the churn.")
 @click.option("--lookups", default=1000, show_default=True, help="Lookups on the quiet network.")
+@click.option("--streams", default=100, show_default=True, help="Nodes of the whole stack.")
 @click.option("--seed", default=1, show_default=True)
 @click.option(
     "--out",
@@ -32,11 +33,14 @@ DEFAULT_OUT = ROOT / "benchmarks" / "KADEMLIA.md"
     default=DEFAULT_OUT,
     help="Where the page goes. Default: benchmarks/KADEMLIA.md.",
 )
-def main(nodes: str, hours: float, operations: int, lookups: int, seed: int, out: Path) -> None:
+def main(
+    nodes: str, hours: float, operations: int, lookups: int, streams: int, seed: int, out: Path
+) -> None:
     """Play DHTs of several sizes, and write what was found."""
     load = ", ".join(f"{each:.1f}" for each in psutil.getloadavg())
     runs = [
         _play(
+            "scenario",
             int(size),
             f"--hours={hours}",
             f"--operations={operations}",
@@ -45,6 +49,7 @@ def main(nodes: str, hours: float, operations: int, lookups: int, seed: int, out
         )
         for size in nodes.split(",")
     ]
+    whole = _play("streams", streams, f"--seed={seed}")
     machine = {
         "when": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "machine": f"{os.cpu_count()} cores, {psutil.virtual_memory().total >> 30} GiB, "
@@ -53,13 +58,13 @@ def main(nodes: str, hours: float, operations: int, lookups: int, seed: int, out
         "load of the last 1, 5 and 15 minutes": load,
         "seed": str(seed),
     }
-    out.write_text(markdown(machine, runs))
+    out.write_text(markdown(machine, runs, whole))
     click.echo(out)
 
 
-def _play(nodes: int, *options: str) -> dict[str, Any]:
+def _play(module: str, nodes: int, *options: str) -> dict[str, Any]:
     outcome = subprocess.run(
-        [sys.executable, "-m", "benchmarks.kademlia.scenario", str(nodes), *options],
+        [sys.executable, "-m", f"benchmarks.kademlia.{module}", str(nodes), *options],
         cwd=ROOT,
         env={**os.environ, "PYTHONHASHSEED": "0"},
         stdout=subprocess.PIPE,
@@ -67,7 +72,7 @@ def _play(nodes: int, *options: str) -> dict[str, Any]:
         check=True,
     )
     found: dict[str, Any] = json.loads(outcome.stdout)
-    click.echo(f"{nodes} nodes: {found['wall_s']:.0f} s")
+    click.echo(f"{module}, {nodes} nodes: {found['wall_s']:.0f} s")
     return found
 
 

@@ -29,8 +29,8 @@ What is real, and what is a model:
 - A model ([model.py](kademlia/model.py)): what carries the messages. There are no streams, no
   handshakes and no packets: a request takes a round trip of 20 to 200 ms, drawn anew each time,
   the first to a peer two more for the dial; connections stay until one of both goes down; a dial
-  of who is not there takes 5 s. Nothing else is lost. The same code over simulated TCP and QUIC
-  through simulated NATs, with far fewer nodes: `tests/sim/test_kademlia_nats.py`.
+  of who is not there takes 5 s. Nothing else is lost. The whole
+  stack, with fewer nodes, is at the end.
 - Clients cannot be dialled, serve nobody and are in no table.
 - Who restarts has lost all that was in memory: table, connections, what it stored for others and
   what it published. Nobody publishes again: go and Carrick do so after 22 hours. Whoever comes
@@ -41,8 +41,10 @@ What is real, and what is a model:
 """
 
 
-def markdown(machine: Mapping[str, str], runs: Sequence[Mapping[str, Any]]) -> str:
-    """The page about some runs of `benchmarks.kademlia.scenario`."""
+def markdown(
+    machine: Mapping[str, str], runs: Sequence[Mapping[str, Any]], whole: Mapping[str, Any]
+) -> str:
+    """The page about some runs of `benchmarks.kademlia.scenario`, and one of `.streams`."""
     names = ",".join(str(run["nodes"]) for run in runs)
     head = _HEAD.format(nodes=names, settle=16, hours=runs[-1]["hours"])
     lines = [head, "|  |  |", "| --- | --- |"]
@@ -57,7 +59,17 @@ def markdown(machine: Mapping[str, str], runs: Sequence[Mapping[str, Any]]) -> s
         for name, score in _scores(run)
         for failure in score["failures"]
     ]
-    return "\n".join(lines + (failures or ["Nothing."])) + "\n"
+    lines += failures or ["Nothing."]
+    lines += ["", "## The whole stack", "", _WHOLE.format(**whole, share=_share(whole))]
+    lines += ["", *(f"- {failure}" for failure in whole["failures"])]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+_WHOLE = """{nodes} hosts in the simulated internet ([streams.py](kademlia/streams.py)), over
+streams, Noise, Yamux and TCP, half of them clients behind full-cone, address-restricted,
+port-restricted and symmetric NATs: random ones place {tried} keys, values and providers in turn,
+and others look for them. Found: {share}. Clients in routing tables: {clients_in_tables}.
+{wall_s:.0f} s, of which CPU {cpu_s:.0f} s."""
 
 
 _ABOUT_THEORY = """A lookup among *n* servers takes at most log₂ *n* hops, for each brings it one
