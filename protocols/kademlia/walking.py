@@ -56,6 +56,8 @@ async def walk(lookup: AnyLookup, ask: Ask) -> None:
             nursery.start_soon(visit, peer)
         if not peers and lookup.done:
             nursery.cancel_scope.cancel()
+        elif (moment := lookup.wake_at) < nap.deadline:
+            nap.deadline = moment
 
     async def visit(peer: PeerId) -> None:
         try:
@@ -68,6 +70,7 @@ async def walk(lookup: AnyLookup, ask: Ask) -> None:
 
     async with trio.open_nursery() as nursery:
         while True:
+            nap = trio.CancelScope()
             step()
-            # Whoever is asked meanwhile is slow later than those that are waited for now.
-            await trio.sleep_until(lookup.wake_at)
+            with nap:
+                await trio.sleep_forever()
