@@ -13,7 +13,7 @@ __all__ = ["HEAD_ROOM", "OUTPUT_SIZE", "RECORDS_PER_BATCH", "Buffers", "shared_b
 
 KIB = 1024
 HEAD_ROOM = 64 * KIB + 64  # the longest incomplete record (Noise: 65,535 bytes and its length)
-RECEIVE_SIZE = 128 * KIB  # larger pieces run cache-cold, smaller ones cost more calls
+RECEIVE_SIZE = 256 * KIB  # smaller ones cost more calls, larger ones run cache-cold
 RECORDS_PER_BATCH = 8
 OUTPUT_SIZE = RECORDS_PER_BATCH * (64 * KIB + 512)  # 512: what sealing adds to 64 KiB, at most
 _MAX_FREE_OUTPUTS = 4
