@@ -32,6 +32,7 @@ __all__ = ["Dht", "Neighbours", "QUORUM"]
 
 QUORUM = 16  # answers with a value that are enough (go-libp2p-kad-dht, internal/config/quorum.go)
 _SIGHTINGS = 3  # of a peer, of which one may be stale or a lie
+_SECOND_OPINION = 1.0  # s that others are waited for when one has said where a peer is
 _BY_CHANCE = 1e-3  # lookups whose k nearest are called a crowd although nobody placed them
 _MOST_PROVIDERS = 1024  # that one search finds
 
@@ -161,13 +162,16 @@ class Dht:
                 return 0
             sightings.update(dict.fromkeys(seen.encoded))
             count += 1
+            if count == 1:
+                asking.deadline = trio.current_time() + _SECOND_OPINION
             if count >= _SIGHTINGS:
                 query.lookup.stop()
             return 1
 
         request = Message(MessageType.FIND_NODE, peer.to_bytes())
         query = self._query(request, watch, look, exclude=[peer])
-        await query.run()
+        with trio.CancelScope() as asking:
+            await query.run()
         if not sightings and peer in self.table:
             sightings.update(dict.fromkeys(self.describe(peer).encoded))
         if not sightings:
