@@ -12,8 +12,8 @@ from tests.support.dht_networks import settled
 async def test_where_a_peer_is_comes_soon_though_most_around_it_are_gone(
     autojump_clock: MockClock,
 ) -> None:
-    """A dial of who is gone takes 5 s, and is passed by after 2. Two of the twenty nearest are left, too few for three to
-    say where the peer is."""
+    """A dial of who is gone takes 5 s, and is passed by after 2. Two of the twenty nearest are
+    left, too few for three to say where the peer is."""
     network, nodes = settled(100)
     wanted, seeker = nodes[0], nodes[1]
     place = key_of(wanted.id.to_bytes())
