@@ -361,6 +361,30 @@ def test_keepalive_takes_any_bytes_for_life() -> None:
         core.tick(35.0)
 
 
+def test_of_an_idle_connection_only_one_side_asks() -> None:
+    """The dialer, in each interval; the listener as soon as the dialer does not, or more comes."""
+    core = quiet(Role.SERVER)
+    core.tick(0.1)
+    core.feed(frame(PING, ACK, 0, 0))
+    for now in (30.0, 60.0, 90.0):
+        core.tick(now)
+        core.feed(frame(PING, SYN, 0, 1))
+        assert output(core) == frame(PING, ACK, 0, 1)
+    core.tick(122.9)
+    assert not core.has_output()
+    core.tick(123.0)
+    assert output(core) == frame(PING, SYN, 0, 1)
+    core.feed(frame(PING, ACK, 0, 1))
+
+    core.tick(150.0)
+    core.feed(frame(PING, SYN, 0, 5))
+    core.tick(155.0)
+    core.feed(frame(WINDOW_UPDATE, SYN, 1, 0))
+    output(core)
+    core.tick(156.0)  # 33 s after its own
+    assert output(core) == frame(PING, SYN, 0, 2)
+
+
 def test_keepalive_does_not_blame_the_peer_for_our_overload() -> None:
     core = quiet(Role.SERVER, config=YamuxConfig(max_unread=10))
     core.feed(data(1, bytes(10), SYN))

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import math
+
 from carrick.errors import MuxerError
 from carrick.transports.muxers.yamux.frame import INTERNAL_ERROR, MAX_UINT32, PING, SYN, pack
 
 _FIRST = 1.0  # s that the first ping waits for other output
+_LISTENER = 1.1  # times the interval: the dialer asks first, and of an idle connection that will do
 
 
 class Keepalive:
-    """One ping at a time: the first with the first output, then one in each interval."""
+    """One ping at a time: the first with the first output, then one in each interval.
+
+    Args:
+        dialer: of the two sides the one that asks first.
+    """
 
     __slots__ = (
+        "_asked",
         "_interval",
         "_sent_at",
         "_timeout",
@@ -23,11 +31,12 @@ class Keepalive:
         "rtt",
     )
 
-    def __init__(self, interval: float, timeout: float, now: float) -> None:
-        self._interval = interval
+    def __init__(self, interval: float, timeout: float, now: float, *, dialer: bool) -> None:
+        self._interval = interval if dialer else _LISTENER * interval
         self._timeout = timeout
         self._value = 0
         self._sent_at: float | None = None  # of the ping that is not answered yet
+        self._asked = -math.inf  # when the peer's last ping came
         self.due = True
         """A ping waits to be sent with other output."""
         self.overdue = False
@@ -48,6 +57,10 @@ class Keepalive:
         self.deadline = now + self._timeout
         return pack(PING, SYN, 0, self._value)
 
+    def asked(self, now: float) -> None:
+        """The peer's ping came."""
+        self._asked = now
+
     def pong(self, value: int, now: float) -> bool:
         """An answer came. False if nobody asked for it."""
         sent_at = self._sent_at
@@ -66,7 +79,9 @@ class Keepalive:
         Raises:
             MuxerError: the peer answered neither the ping nor said anything else.
         """
-        if self._sent_at is None:
+        if self._sent_at is None and self._peer_asks(now):
+            self.deadline = self._asked + self._interval
+        elif self._sent_at is None:
             self.due = self.overdue = True
             self.deadline = None
         elif now < self.heard + self._timeout:
@@ -76,3 +91,8 @@ class Keepalive:
                 f"keepalive: the peer was silent for {self._timeout:g} s after a ping",
                 code=INTERNAL_ERROR,
             )
+
+    def _peer_asks(self, now: float) -> bool:
+        """The connection is idle, and the peer sees to it that it lives."""
+        recent = now < self._asked + self._interval
+        return recent and self._asked == self.heard and self.rtt is not None

@@ -165,6 +165,7 @@ class Receiver:
             if stream_id or flags not in (SYN, ACK):
                 muxer._fail("malformed ping")
             if flags == SYN:
+                muxer._keepalive.asked(muxer._now)
                 muxer._sender.pong(length)
             elif not muxer._keepalive.pong(length, muxer._now):
                 muxer._fail("a pong that nobody asked for")

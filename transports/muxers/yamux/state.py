@@ -52,7 +52,9 @@ class Yamux(MuxerCore[YamuxStream]):
         self._next_id = 1 if role is Role.CLIENT else 2
         self._unacked = 0  # streams of ours that the peer has not acknowledged
         self._windows = Windows(budget, config.max_window)
-        self._keepalive = Keepalive(config.ping_interval, config.ping_timeout, now)
+        self._keepalive = Keepalive(
+            config.ping_interval, config.ping_timeout, now, dialer=role is Role.CLIENT
+        )
         self._sender = Sender(self._keepalive, self._windows)
         self._receiver = Receiver(self, now)
         self.feed = self._receiver.feed
