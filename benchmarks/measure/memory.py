@@ -21,7 +21,7 @@ NOTE = (
 )
 
 _WARM_UP = 20  # connections
-_SETTLE = 1.0  # s
+_SETTLE = 3.0  # s; a muxer sends its first ping a second after the connection is there
 _ECHOES = 500
 
 

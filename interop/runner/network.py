@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import subprocess
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ CLONE_NEWNET = 0x40000000  # sched.h
 PR_SET_PDEATHSIG = 1  # sys/prctl.h
 SIGKILL = 9
 
+_THREAD_TIMEOUT = 20.0  # s
 _ADDRESS = "10.16.0.2"  # the namespace has no way out, so it can be anybody's
 
 
@@ -61,6 +63,9 @@ def enter_namespace() -> Network | str:
 def own_namespace(addresses: Sequence[str] = ()) -> Iterator[None]:
     """This thread, and what it starts, in a network namespace without a way out, for the block.
 
+    Threads that were started in it stay there, so it is left when they have ended; those that trio
+    keeps for later do so after 10 s.
+
     Args:
         addresses: whose nodes in it can be, beside loopback: any, as nothing leaves it.
 
@@ -68,6 +73,7 @@ def own_namespace(addresses: Sequence[str] = ()) -> Iterator[None]:
         OSError: it cannot be made.
     """
     libc = ctypes.CDLL(None, use_errno=True)
+    threads = set(threading.enumerate())
     with open("/proc/thread-self/ns/net") as before:
         if libc.unshare(CLONE_NEWNET):
             number = ctypes.get_errno()
@@ -80,6 +86,8 @@ def own_namespace(addresses: Sequence[str] = ()) -> Iterator[None]:
         finally:
             if libc.setns(before.fileno(), CLONE_NEWNET):
                 raise OSError(ctypes.get_errno(), "the thread cannot leave its network namespace")
+            for thread in set(threading.enumerate()) - threads:
+                thread.join(_THREAD_TIMEOUT)
 
 
 def _ip(words: str, *, check: bool = True) -> bool:

@@ -26,10 +26,10 @@ from carrick.transports.memory.transport import MemoryListener
 from carrick.transports.multistream import Dialer, Listener
 from carrick.transports.muxers.mplex import Mplex
 from carrick.transports.muxers.yamux import Yamux
+from carrick.transports.muxers.yamux.receiver import Receiver
 from carrick.transports.security.noise import NoiseHandshake, NoiseRecords
 from carrick.transports.security.tls.handshake import TlsHandshake
 from carrick.transports.security.tls.records import TlsRecords
-from carrick.wire import FrameReader
 from tests.sim.test_network_torture import CancelAt
 from tests.support.siege import descriptors, held, task_count
 from tests.support.waiting import until
@@ -77,8 +77,8 @@ COMMON = [
     (MemoryListener, "accept", Tortured),
     (Listener, "receive", Tortured),
     (Dialer, "receive", Tortured),
-    (FrameReader, "feed", lambda: ProtocolError("torture")),
-    (FrameReader, "next", Tortured),
+    (Listener, "receive", lambda: ProtocolError("torture")),
+    (Dialer, "receive", lambda: ProtocolError("torture")),
     (MessageReader, "receive", Tortured),
     (MessageReader, "finish", Tortured),
 ]
@@ -97,8 +97,8 @@ TLS = [
     (TlsRecords, "closing", Tortured),
 ]
 MUXER_METHODS = ["feed", "take", "tick", "touched", "open", "accept", "close", "abandon"]
-YAMUX: list[Any] = [(Yamux, name, Tortured) for name in MUXER_METHODS]
-YAMUX.append((Yamux, "feed", lambda: MuxerError("torture")))
+YAMUX: list[Any] = [(Yamux, name, Tortured) for name in MUXER_METHODS if name != "feed"]
+YAMUX += [(Receiver, "feed", Tortured), (Receiver, "feed", lambda: MuxerError("torture"))]
 MPLEX: list[Any] = [(Mplex, name, Tortured) for name in MUXER_METHODS]
 CASES = [("noise", "yamux", *case) for case in COMMON + NOISE + YAMUX]
 CASES += [("tls", "mplex", *case) for case in TLS + MPLEX]

@@ -10,6 +10,8 @@ from carrick import HostBuilder
 from carrick.protocols.perf import Perf
 from interop.browser.chromium import BrowserMissing, find_browser, find_page, visit
 
+pytestmark = pytest.mark.timeout(200)  # beyond that of a visit
+
 MIB = 1 << 20
 PATIENCE = 180  # s; one visit takes two, but a browser on a busy machine takes its time
 

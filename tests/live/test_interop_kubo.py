@@ -87,7 +87,7 @@ class World:
 STATS = ("stats", "dht", "--enc=json")
 
 
-@pytest.fixture(params=["lan", "wan"])
+@pytest.fixture(scope="module", params=["lan", "wan"])
 def place(request: pytest.FixtureRequest) -> Iterator[str]:
     if find("kubo") is None:
         missing = "not built: python -m interop.gotools.build kubo"

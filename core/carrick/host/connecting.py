@@ -52,14 +52,16 @@ class Connector:
 
     async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Home of all strategies, until cancelled."""
-        try:
-            async with trio.open_nursery() as self._nursery:
-                await self._nursery.start(self._alarms.run)
-                task_status.started()
-        finally:
-            self._nursery = None
-            for race in tuple(self._races):
-                race.stop("the host is closing")
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._alarms.run)
+            self._nursery = nursery
+            task_status.started()
+            try:
+                await trio.sleep_forever()
+            finally:
+                self._nursery = None  # before it closes: nothing more is started in it
+                for race in tuple(self._races):
+                    race.stop("the host is closing")
 
     async def reach(
         self,
