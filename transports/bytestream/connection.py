@@ -272,7 +272,9 @@ class ByteStreamConnection:
         while True:
             if muxer.overloaded:
                 await self._relief()
-            received = socket.recv_into(buffers.body)
+            # In a turn no more than a stream's reader takes in one: mplex has no windows.
+            body = buffers.body[: FAIR_SHARE - handled] if handled else buffers.body
+            received = socket.recv_into(body)
             if received is None:
                 await socket.wait_readable()
                 handled = 0
