@@ -273,8 +273,7 @@ class ByteStreamConnection:
             if muxer.overloaded:
                 await self._relief()
             # In a turn no more than a stream's reader takes in one: mplex has no windows.
-            body = buffers.body[: FAIR_SHARE - handled] if handled else buffers.body
-            received = socket.recv_into(body)
+            received = socket.recv_into(buffers.body[: FAIR_SHARE - handled])
             if received is None:
                 await socket.wait_readable()
                 handled = 0
