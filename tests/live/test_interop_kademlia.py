@@ -215,8 +215,10 @@ async def test_all_agree_about_the_closest(name: str) -> None:
             for peer in peers:
                 said = await peer.ask("closest", key=key.hex())
                 expected = [str(id) for id in nearest if str(id) != peer.id]
-                assert sorted(said) == sorted(expected)
-                if name != "js":
+                if name == "js":  # which passes by who is farther than the one that told of it
+                    told_by_first = expected[: expected.index(str(first.id)) + 1]
+                    assert set(told_by_first) <= set(said) <= set(expected)
+                else:
                     assert said == expected
 
 
