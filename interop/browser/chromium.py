@@ -113,6 +113,7 @@ async def visit(timeout: float = 30, **parameters: str | int) -> dict[str, Any]:
             "--disable-dev-shm-usage",
             "--no-first-run",
             "--disable-background-networking",
+            "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # it calls home otherwise
             f"--user-data-dir={profile}",
             f"{url}/?{urllib.parse.urlencode(parameters)}",
         ]

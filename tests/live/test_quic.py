@@ -25,12 +25,14 @@ from carrick.errors import (
 )
 from carrick.identity import PrivateKey
 from carrick.transports.quic import QuicTransport
+from carrick.transports.quic.backend import StreamData
 from carrick.transports.quic.connection import QuicConnection
 from carrick.transports.quic.endpoint import RETRY_ABOVE
 from carrick.transports.quic.packets import parse_long
+from carrick.transports.quic.stream import QuicStream
 from carrick.transports.quic.tls import Profile
 from carrick.transports.quic.transport import QuicListener
-from tests.support.quic import Attacker, accept_any
+from tests.support.quic import Attacker, accept_any, frame
 from tests.support.transports import Unlimited
 from tests.support.waiting import until
 
@@ -218,38 +220,87 @@ def received(attacker: Attacker) -> bytes:
 
 
 async def test_stop_sending_ends_only_one_direction() -> None:
-    async with listening() as (listener, _):
-        attacker = Attacker(endpoint_of(listener))
-        await attacker.connect()
-        attacker.close()
+    async with pair() as (dialed, accepted):
+        here = await dialed.open_stream()
+        await here.send_all(b"first")
+        there = await accepted.accept_stream()
+        dialed.backend.stop(here.id, 0x1004)
+        dialed.flush()
+        with pytest.raises(StreamReset):
+            while True:
+                await there.send_all(b"nobody reads this")
+        await here.send_all(b", second")
+        await here.send_eof()
+        assert await joined(there) == b"first, second"
+
+
+@asynccontextmanager
+async def pair() -> AsyncIterator[tuple[QuicConnection, QuicConnection]]:
+    """Both ends of a connection that runs."""
+    listener = await QuicTransport(PrivateKey.generate()).listen(LISTEN)
+    async with trio.open_nursery() as nursery:
+        accepted: list[QuicConnection] = []
+
+        async def accept() -> None:
+            accepted.append(await (await listener.accept()).upgrade(Unlimited()))
+
+        async with trio.open_nursery() as both:
+            both.start_soon(accept)
+            dialed = await dial(listener)
+        nursery.start_soon(dialed.run)
+        nursery.start_soon(accepted[0].run)
+        yield dialed, accepted[0]
+        nursery.cancel_scope.cancel()
+    listener.close()
+
+
+async def joined(stream: QuicStream) -> bytes:
+    data = b""
+    while piece := await stream.receive_some():
+        data += piece
+    return data
+
+
+async def test_what_comes_late_of_a_stream_opens_no_other() -> None:
+    """As Chromium does: STOP_SENDING behind the acknowledgement of the last byte."""
+    listener = await QuicTransport(PrivateKey.generate()).listen(LISTEN)
+    attacker = Attacker(endpoint_of(listener))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(attacker.connect)
+        accepted = await (await listener.accept()).upgrade(Unlimited())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(accepted.run)
+        first = attacker.engine.open_stream()
+        assert first is not None
+        attacker.engine.write(first, b"x", fin=True)
+        await attacker.until(lambda: accepted.stream_count == 1)
+        stream = await accepted.accept_stream()
+        await stream.send_eof()
+        await attacker.until(lambda: attacker.has(StreamData))
+        await attacker.inject(frame(0x05, first, 7), last=True)
+        await attacker.until(lambda: accepted.stream_count == 0)
+        second = attacker.engine.open_stream()
+        assert second is not None
+        attacker.engine.write(second, b"y")
+        await attacker.until(lambda: accepted.stream_count > 0)
+        assert (await accepted.accept_stream()).id == second
+        assert accepted.stream_count == 1
+        nursery.cancel_scope.cancel()
+    attacker.close()
+    listener.close()
 
 
 async def test_a_stopped_sender_learns_the_code() -> None:
-    dialer_key = PrivateKey.generate()
-    listener = await QuicTransport(PrivateKey.generate()).listen(LISTEN)
-    async with trio.open_nursery() as nursery:
-
-        async def stop() -> None:
-            connection = await (await listener.accept()).upgrade(Unlimited())
-            nursery.start_soon(connection.run)
-            stream = await connection.accept_stream()
-            await stream.receive_some()
-            connection.backend.stop(stream.id, 0x1004)
-            connection.flush()
-
-        nursery.start_soon(stop)
-        connection = await QuicTransport(dialer_key).dial(
-            listener.address, None, budget=Unlimited()
-        )
-        nursery.start_soon(connection.run)
-        stream = await connection.open_stream()
+    async with pair() as (dialed, accepted):
+        here = await dialed.open_stream()
+        await here.send_all(b"x")
+        there = await accepted.accept_stream()
+        accepted.backend.stop(there.id, 0x1004)
+        accepted.flush()
         with pytest.raises(StreamReset) as caught:
             while True:
-                await stream.send_all(b"x" * 1000)
-                await trio.sleep(0.001)
+                await here.send_all(b"x" * 1000)
         assert (caught.value.code, caught.value.remote) == (0x1004, True)
-        nursery.cancel_scope.cancel()
-    listener.close()
 
 
 async def test_unidirectional_streams_and_datagrams_of_other_protocols() -> None:

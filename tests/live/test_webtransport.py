@@ -23,7 +23,8 @@ from carrick.errors import (
 from carrick.identity import PrivateKey
 from carrick.interfaces import MuxedConnection
 from carrick.transports.quic import EndpointPool, QuicTransport
-from carrick.transports.quic.connection import QuicConnection
+from carrick.transports.quic.backend import Established, StopSending, StreamData
+from carrick.transports.quic.connection import QuicConnection, quic_address
 from carrick.transports.quic.tls import Profile
 from carrick.transports.webtransport import WebTransportTransport, codes
 from carrick.transports.webtransport.address import find_place, webtransport_address
@@ -46,6 +47,7 @@ from carrick.transports.webtransport.http3 import Http3
 from carrick.transports.webtransport.session import Request
 from carrick.transports.webtransport.transport import WebTransportListener
 from carrick.transports.webtransport.varint import encode_varint
+from tests.support.quic import Attacker
 from tests.support.transports import Unlimited
 from tests.unit.test_webtransport import P256, foreign
 
@@ -385,6 +387,33 @@ async def test_garbage_ends_the_connection_with_its_code(act, code: int) -> None
         assert isinstance(await intrude(server, record), HandshakeError)
         assert ended[0].remote and ended[0].code == code
         await check_undisturbed(server)
+
+
+async def test_streams_that_come_before_the_connection_is_accepted() -> None:
+    """As of Chromium, whose control stream is in the datagram that completes the handshake."""
+    pool = EndpointPool()
+    listener = await WebTransportTransport(KEY, pool=pool).listen(LISTEN)
+    place = find_place(listener.address)
+    assert place is not None
+    other = await QuicTransport(KEY, pool=pool).listen(quic_address(place.endpoint))
+    client = Attacker(place.endpoint, profile=Profile("h3", None, lambda chain: None))
+    await client.socket.bind(("127.0.0.1", 0))
+    client.engine.start(client.remote, trio.current_time())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(other.accept)  # reads for both
+        await client.until(lambda: client.has(Established))
+        control = client.engine.open_stream(unidirectional=True)
+        assert control is not None
+        client.engine.write(control, b"\0" + encode_frame(SETTINGS, b""))
+        await client.until(lambda: client.engine.all_acknowledged)
+        inbound = await listener.accept()
+        nursery.start_soon(inbound.upgrade, Unlimited())
+        await client.until(lambda: client.has(StreamData))  # the server's settings
+        assert client.has(StreamData) and not client.has(StopSending)
+        nursery.cancel_scope.cancel()
+    client.close()
+    listener.close()
+    other.close()
 
 
 async def test_streams_of_unknown_types_are_refused_alone() -> None:

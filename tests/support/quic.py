@@ -176,8 +176,10 @@ class Attacker:
                 while (event := self.engine.next_event()) is not None:
                     self.events.append(event)
 
-    async def inject(self, frames: bytes, socket: trio.socket.SocketType | None = None) -> None:
-        """Send a 1-RTT packet with these frames before all else."""
+    async def inject(
+        self, frames: bytes, socket: trio.socket.SocketType | None = None, *, last: bool = False
+    ) -> None:
+        """Send a 1-RTT packet with these frames before all else, or behind it."""
         assert self.engine._bridge is not None and self.engine._bridge.send_secret is not None
         if self._sealer is None:
             self._sealer = PacketSealer(*self.engine._bridge.send_secret)
@@ -193,7 +195,8 @@ class Attacker:
                 break
             await self.socket.sendto(transmit[0], self.remote)
         header, number, payload = opened
-        packet = self._sealer.seal(header, 8, number, frames + payload)
+        payload = payload + frames if last else frames + payload
+        packet = self._sealer.seal(header, 8, number, payload)
         await (socket or self.socket).sendto(packet, self.remote)
 
     def close(self) -> None:

@@ -21,6 +21,7 @@ from carrick.errors import (
 )
 from carrick.interfaces import Budget, Direction, Endpoint, Role
 from carrick.transports.quic import errors
+from carrick.transports.quic.arrivals import Arrivals
 from carrick.transports.quic.attendance import Seat
 from carrick.transports.quic.backend import (
     Backend,
@@ -94,6 +95,7 @@ class QuicConnection:
         self._remote_address: Multiaddr | None = None
         self._established = False
         self._streams: dict[int, QuicStream] = {}
+        self._arrivals = Arrivals(role)
         self._inbound: tuple[deque[QuicStream], deque[QuicStream]] = (deque(), deque())
         self._datagrams: deque[bytes] = deque(maxlen=MAX_DATAGRAMS)
         self._acceptors = trio.lowlevel.ParkingLot()
@@ -353,7 +355,7 @@ class QuicConnection:
     def _stream_of(self, number: int) -> QuicStream | None:
         """The stream, a new one if the peer has just opened it; None if it is over."""
         stream = self._streams.get(number)
-        if stream is None and number & 1 == (self.role is Role.CLIENT):
+        if stream is None and self._arrivals.is_new(number):
             stream = self._add_stream(number, Direction.INBOUND)
             unidirectional = number & 2 != 0
             if unidirectional and not self.accepts_uni_streams:

@@ -66,13 +66,17 @@ class Acceptor:
 
     Args:
         profile: makes the handshake's profile for each connection.
+        uni_streams: whether its peers may open unidirectional streams, and send datagrams.
     """
 
-    def __init__(self, endpoint: UdpEndpoint, alpn: str, profile: Callable[[], Profile]) -> None:
+    def __init__(
+        self, endpoint: UdpEndpoint, alpn: str, profile: Callable[[], Profile], uni_streams: bool
+    ) -> None:
         self.endpoint = endpoint
         self.alpn = alpn
         self.profile = profile
         self.closed = False
+        self._uni_streams = uni_streams
         self._waiting: deque[QuicConnection] = deque()
         self._seat = Seat()
 
@@ -80,6 +84,8 @@ class Acceptor:
         """False if too many wait already."""
         if self.closed or len(self._waiting) >= BACKLOG:
             return False
+        # Now: the first streams may be in the datagram that completes the handshake.
+        connection.accepts_uni_streams = self._uni_streams
         self._waiting.append(connection)
         self._seat.call()
         return True
@@ -153,18 +159,21 @@ class UdpEndpoint:
 
     # --- what it is used for ----------------------------------------------------------------------
 
-    def accept_protocol(self, alpn: str, profile: Callable[[], Profile]) -> Acceptor:
+    def accept_protocol(
+        self, alpn: str, profile: Callable[[], Profile], *, uni_streams: bool = False
+    ) -> Acceptor:
         """Accept connections that negotiate `alpn`.
 
         Args:
             profile: makes the profile (certificate, judge of the client's one) of each connection.
+            uni_streams: whether unidirectional streams and datagrams of theirs are wanted.
 
         Raises:
             ValueError: somebody does already.
         """
         if alpn in self._acceptors:
             raise ValueError(f"connections for {alpn} are accepted on this endpoint already")
-        acceptor = self._acceptors[alpn] = Acceptor(self, alpn, profile)
+        acceptor = self._acceptors[alpn] = Acceptor(self, alpn, profile, uni_streams)
         return acceptor
 
     def accepts(self, alpn: str) -> bool:

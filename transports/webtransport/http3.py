@@ -47,7 +47,7 @@ T = TypeVar("T")
 
 
 class Http3:
-    """What surrounds a session. To be made before `quic` is established.
+    """What surrounds a session of a connection that takes unidirectional streams.
 
     `serve` carries it; it may be cancelled and called again.
     """
@@ -61,7 +61,6 @@ class Http3:
         self._control = ControlReader()
         self._uni: dict[QuicStream, int | None] = {}  # what they are, once it is known
         self._heads: dict[QuicStream, bytearray] = {}  # what was read to find out
-        quic.accepts_uni_streams = True
         quic.on_end = self._on_end
         if quic.closed:
             self._on_end(quic.closed_error())

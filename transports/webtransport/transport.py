@@ -92,6 +92,7 @@ class WebTransportTransport:
             raise DialError(error.strerror or str(error)) from error
         quic = endpoint.dial(place.endpoint, self._profile(place.hashes))
         quic.budget = budget
+        quic.accepts_uni_streams = True
         http = Http3(quic)
         with trio.move_on_after(QUIC_TIMEOUT) as waiting:
             await quic.establish()
@@ -132,7 +133,7 @@ class WebTransportTransport:
             reason = error.strerror or str(error)
             raise ListenError(f"cannot listen: {reason}", address=address) from error
         try:
-            acceptor = endpoint.accept_protocol(ALPN, self._server_profile)
+            acceptor = endpoint.accept_protocol(ALPN, self._server_profile, uni_streams=True)
         except ValueError:
             raise ListenError("cannot listen: we do already", address=address) from None
         return WebTransportListener(acceptor, self._noise, self._certificates)
