@@ -165,8 +165,9 @@ class Node:
             raise ProtocolError("no answer where one was expected", peer=peer.id)
         return decode(answer)
 
-    async def tell(self, peer: PeerInfo, message: Message) -> None:
-        await self._deliver(peer, message)
+    async def tell(self, peer: PeerInfo, *messages: Message) -> None:
+        for message in messages:
+            await self._deliver(peer, message)
 
     async def _deliver(self, peer: PeerInfo, message: Message) -> bytes | None:
         costs, network = self.network.costs, self.network

@@ -21,12 +21,13 @@ from carrick.protocols.kademlia.messages import (
     Reachable,
     Record,
 )
+from carrick.protocols.kademlia.providers import MemoryProviders
 from carrick.protocols.kademlia.scope import Scope
 from carrick.protocols.kademlia.service import Kademlia, KademliaOptions, Mode
 from carrick.protocols.kademlia.settings import LAN, WAN, NetworkSettings
 from carrick.protocols.kademlia.sizing import SizeEstimate
 from carrick.protocols.kademlia.sqlite import DhtFile, DhtFileError
-from carrick.protocols.kademlia.stores import MemoryProviders, MemoryRecords
+from carrick.protocols.kademlia.stores import MemoryRecords
 from carrick.protocols.kademlia.tracing import Hop, HopKind, Watch
 from carrick.protocols.kademlia.validation import PublicKeyValidator, Validators
 

@@ -1,4 +1,4 @@
-"""Many keys at once: each peer is told all that concerns it, one after the other."""
+"""Many keys at once: each peer is told all that concerns it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from typing import TypeAlias
 
 import trio
 
-from carrick.errors import PEER_FAILURES, StreamReset
 from carrick.identity import PeerId
-from carrick.protocols.kademlia.errors import InvalidRecord
 from carrick.protocols.kademlia.keyspace import key_of
 from carrick.protocols.kademlia.messages import PeerInfo
 
@@ -19,8 +17,8 @@ AT_ONCE = 20  # peers that are told (go-libp2p-kad-dht, fullrt/dht.go and provid
 _LOOKUPS = 4  # at once
 _KEYS = 4096  # planned at once
 
-Send: TypeAlias = "Callable[[PeerInfo, bytes], Awaitable[object]]"
-"""Tells a peer of a key."""
+Send: TypeAlias = "Callable[[PeerInfo, Sequence[bytes]], Awaitable[Iterable[bytes]]]"
+"""Tells a peer of some keys; returns which it took."""
 
 
 async def spread(
@@ -58,13 +56,7 @@ async def send_plan(plan: Mapping[bytes, Sequence[PeerInfo]], send: Send) -> dic
 
     async def tell(peer: PeerInfo, keys: Sequence[bytes]) -> None:
         async with limiter:
-            for key in keys:
-                try:
-                    await send(peer, key)
-                except (StreamReset, InvalidRecord):
-                    continue  # it refuses that one
-                except PEER_FAILURES:
-                    return  # nor would it take the others
+            for key in await send(peer, keys):
                 told[key] += 1
 
     async with trio.open_nursery() as nursery:

@@ -15,7 +15,13 @@ from carrick.protocols.kademlia.errors import InvalidRecord, NothingStored
 from carrick.protocols.kademlia.interfaces import Messenger, ProviderStore, RecordStore
 from carrick.protocols.kademlia.keyspace import key_of
 from carrick.protocols.kademlia.lookup import ALPHA, K
-from carrick.protocols.kademlia.messages import Message, MessageType, PeerInfo, Record
+from carrick.protocols.kademlia.messages import (
+    MAX_PROVIDER_KEY,
+    Message,
+    MessageType,
+    PeerInfo,
+    Record,
+)
 from carrick.protocols.kademlia.optimistic import OptimisticProvide
 from carrick.protocols.kademlia.query import Look, Neighbours, Query
 from carrick.protocols.kademlia.sizing import (
@@ -35,6 +41,7 @@ _SIGHTINGS = 3  # of a peer, of which one may be stale or a lie
 _SECOND_OPINION = 1.0  # s that others are waited for when one has said where a peer is
 _BY_CHANCE = 1e-3  # lookups whose k nearest are called a crowd although nobody placed them
 _MOST_PROVIDERS = 1024  # that one search finds
+_KEYS_A_STREAM = 256  # that a peer is told in one go
 
 
 class Dht:
@@ -206,14 +213,14 @@ class Dht:
         self._met(peer.id)
         return answer
 
-    async def tell(self, peer: PeerInfo, message: Message) -> None:
+    async def tell(self, peer: PeerInfo, *messages: Message) -> None:
         """Tell one peer what has no answer, and note if that was not possible.
 
         Raises:
             CarrickError: it was not.
         """
         try:
-            await self.messenger.tell(peer, message)
+            await self.messenger.tell(peer, *messages)
         except PEER_FAILURES as error:
             if not isinstance(error, StreamReset):  # see `ask`
                 self._lost(peer.id)
@@ -290,8 +297,17 @@ class Dht:
         for key, value in values.items():
             self.records.put(key, value, self.clock())
 
-        async def put(peer: PeerInfo, key: bytes) -> None:
-            await self._put(peer, Record(key, values[key]))
+        async def put(peer: PeerInfo, keys: Sequence[bytes]) -> list[bytes]:
+            taken: list[bytes] = []
+            for key in keys:
+                try:
+                    await self._put(peer, Record(key, values[key]))
+                except (StreamReset, InvalidRecord):
+                    continue  # it refuses that one
+                except PEER_FAILURES:
+                    break  # nor would it take the others
+                taken.append(key)
+            return taken
 
         return await spread(values, self._region_of, put)
 
@@ -371,19 +387,29 @@ class Dht:
     async def provide_many(self, keys: Iterable[bytes]) -> dict[bytes, int]:
         """As `provide`, for many keys: each peer is told all that concerns it in one go. Returns
         how many took each."""
-        us = self.describe(self.own)
-
-        async def tell(peer: PeerInfo, key: bytes) -> None:
-            message = Message(MessageType.ADD_PROVIDER, key, providers=(us,))
-            await self.tell(peer, message)
-
-        wanted = list(keys)
+        us, wanted = self.describe(self.own), list(keys)
         for key in wanted:
             self.providers.add(key, us, self.clock())
-        return await spread(wanted, self._region_of, tell)
+        return await spread(wanted, self._region_of, self.tell_keys)
 
     async def _region_of(self, key: bytes) -> list[PeerInfo]:
         return (await self.closest_peers(key)).region
+
+    async def tell_keys(self, peer: PeerInfo, keys: Sequence[bytes]) -> list[bytes]:
+        """Tell one peer that we provide some keys; returns which it took, as far as that shows."""
+        us = (self.describe(self.own),)
+        # Whoever refuses one resets the stream, and the others behind it are lost.
+        fit = [key for key in keys if 0 < len(key) <= MAX_PROVIDER_KEY]
+        taken: list[bytes] = []
+        for start in range(0, len(fit), _KEYS_A_STREAM):
+            some = fit[start : start + _KEYS_A_STREAM]
+            messages = [Message(MessageType.ADD_PROVIDER, key, providers=us) for key in some]
+            try:
+                await self.tell(peer, *messages)
+            except PEER_FAILURES:
+                break
+            taken += some
+        return taken
 
     async def tell_providers(self, key: bytes, peers: Sequence[PeerInfo]) -> int:
         """Tell exactly these peers that we provide `key`; returns how many took it."""

@@ -29,8 +29,8 @@ class Messenger(Protocol):
             CarrickError: it cannot be reached, breaks the protocol, or takes too long.
         """
 
-    async def tell(self, peer: PeerInfo, message: Message) -> None:
-        """Send what has no answer.
+    async def tell(self, peer: PeerInfo, *messages: Message) -> None:
+        """Send what has no answer; several messages share a stream.
 
         Raises:
             CarrickError: it cannot be reached, or takes too long.

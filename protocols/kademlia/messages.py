@@ -24,6 +24,7 @@ __all__ = [
     "MAX_ANSWER",
     "MAX_MESSAGE",
     "MAX_PROVIDER_KEY",
+    "MAX_REQUEST",
     "Message",
     "MessageType",
     "PeerInfo",
@@ -32,7 +33,8 @@ __all__ = [
     "decode",
 ]
 
-MAX_MESSAGE = 1 << 20  # bytes that are read; go reads 4 MiB, rust 16 KiB
+MAX_MESSAGE = 1 << 20  # bytes of an answer that are read; go reads 4 MiB, rust 16 KiB
+MAX_REQUEST = 64 << 10  # bytes of a request: a peer may have begun one on each of its streams
 MAX_ANSWER = 16 << 10  # bytes that everybody reads: rust's limit
 MAX_PROVIDER_KEY = 80  # bytes (go-libp2p-kad-dht, handlers.go)
 MAX_PEERS = 40  # of a kind in one message that are used: 2 k

@@ -13,6 +13,7 @@ from carrick.errors import PEER_FAILURES, MessageTooLarge, ProtocolError, Stream
 from carrick.identity import PeerId
 from carrick.network import Stream, Swarm
 from carrick.protocols.kademlia.messages import MAX_MESSAGE, Message, PeerInfo, decode
+from carrick.wire import encode_frame
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
@@ -78,12 +79,11 @@ class StreamMessenger:
                     pass
             return await self._exchange(await self._open(peer), message)
 
-    async def tell(self, peer: PeerInfo, message: Message) -> None:
+    async def tell(self, peer: PeerInfo, *messages: Message) -> None:
         with deadline(self._timeout, "no answer", peer=peer.id, protocol=self._protocol):
             stream = await self._open(peer)
             async with stream:
-                await stream.write_frame(message.encode())
-                await stream.send_eof()
+                await stream.send_last(b"".join(encode_frame(each.encode()) for each in messages))
                 # Nothing comes but the end, which shows that the peer has read it. js may reset the
                 # stream instead, when it meets our end: that is no refusal.
                 with trio.move_on_after(_GRACE), suppress(StreamReset):

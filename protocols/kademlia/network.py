@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING
 import trio
 
 from carrick.addressing import Multiaddr
-from carrick.errors import PeerTimeout, ProtocolError
 from carrick.host import Host
 from carrick.identity import PeerId
-from carrick.network import Stream
 from carrick.protocols.identify import PeerIdentified, PeerUpdated
 from carrick.protocols.kademlia.background import Background
 from carrick.protocols.kademlia.dht import Dht
@@ -20,19 +18,13 @@ from carrick.protocols.kademlia.full_table import FullTable, FullTableDht
 from carrick.protocols.kademlia.full_table.gathering import OPERATION
 from carrick.protocols.kademlia.interfaces import ProviderStore, PublicationStore, RecordStore
 from carrick.protocols.kademlia.keyspace import peer_key
-from carrick.protocols.kademlia.limiting import RequestLimit
-from carrick.protocols.kademlia.messages import (
-    MAX_MESSAGE,
-    Message,
-    PeerInfo,
-    Reachable,
-    decode,
-)
+from carrick.protocols.kademlia.messages import PeerInfo, Reachable
 from carrick.protocols.kademlia.messenger import TIMEOUT, StreamMessenger
 from carrick.protocols.kademlia.republishing import Republisher
 from carrick.protocols.kademlia.responder import Responder
 from carrick.protocols.kademlia.schedule import REPUBLISH
 from carrick.protocols.kademlia.scope import networks
+from carrick.protocols.kademlia.serving import Server
 from carrick.protocols.kademlia.settings import NetworkSettings
 from carrick.protocols.kademlia.table import RoutingTable
 from carrick.protocols.kademlia.upkeep import Upkeep
@@ -43,8 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DhtNetwork"]
 
-_STREAM_IDLE = 60.0  # s that a peer's stream may be silent (go-libp2p-kad-dht, dht_net.go)
-_STALLED = 10.0  # s for an answer to be taken
 _STREAMS_PER_PEER = 64
 _HEARD_OF = 120.0  # s that addresses are believed that others name (go, TempAddrTTL)
 _MAX_ADDRESSES = 16  # of a peer that are told
@@ -89,7 +79,6 @@ class DhtNetwork:
             max_per_group_and_bucket=settings.max_per_group_and_bucket,
         )
         self._background = Background()
-        self._limit = RequestLimit[PeerId]()
         full = crawl_interval is not None
         self.messenger = StreamMessenger(
             host.swarm, settings.protocol, timeout=OPERATION if full else TIMEOUT
@@ -124,7 +113,8 @@ class DhtNetwork:
                 scope=settings.scope,
                 interval=crawl_interval,
             )
-        self._responder = Responder(host.id, table, records, providers, validators, self.describe)
+        responder = Responder(host.id, table, records, providers, validators, self.describe)
+        self._server = Server(responder, settings.scope, clock)
 
     async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep the table, until cancelled."""
@@ -150,28 +140,10 @@ class DhtNetwork:
         self.serving = on
         if on:
             self._host.swarm.handle(
-                self.settings.protocol, self._answer, streams_per_peer=_STREAMS_PER_PEER
+                self.settings.protocol, self._server.serve, streams_per_peer=_STREAMS_PER_PEER
             )
         else:
             self._host.swarm.unhandle(self.settings.protocol)
-
-    async def _answer(self, stream: Stream) -> None:
-        """Requests, one after the other, until the peer ends the stream or is silent."""
-        if not self._may_take_part(stream.connection.remote_address):
-            raise ProtocolError("that peer is not of this network", peer=stream.peer_id)
-        with trio.move_on_after(_STREAM_IDLE) as silence:
-            async for frame in stream.frames(MAX_MESSAGE):
-                await trio.sleep(self._limit.wait(stream.peer_id, trio.current_time()))
-                answer = self._responder.answer(stream.peer_id, decode(frame), self._clock())
-                if answer is not None:
-                    await self._send(stream, answer)
-                silence.deadline = trio.current_time() + _STREAM_IDLE
-
-    async def _send(self, stream: Stream, answer: Message) -> None:
-        with trio.move_on_after(_STALLED) as reading:
-            await stream.write_frame(answer.fitting().encode())
-        if reading.cancelled_caught:
-            raise PeerTimeout("the peer does not read our answers", peer=stream.peer_id)
 
     # --- peers ------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from carrick.protocols.kademlia.dht import Dht
 from carrick.protocols.kademlia.errors import InvalidRecord, NotFound
 from carrick.protocols.kademlia.interfaces import Publication, PublicationStore
 from carrick.protocols.kademlia.keyspace import BITS, key_of, peer_key
-from carrick.protocols.kademlia.messages import Message, MessageType, PeerInfo
+from carrick.protocols.kademlia.messages import PeerInfo
 from carrick.protocols.kademlia.schedule import REPUBLISH, Schedule
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class Republisher:
         plan: dict[bytes, Sequence[PeerInfo]] = {key: ()}
         with trio.move_on_after(LOOKUP):
             plan = await self._plan(key, now)
-        told = await self._tell(plan)
+        told = await send_plan(plan, dht.tell_keys)
         for each in plan:
             if each not in self._provided:
                 continue  # we have stopped meanwhile
@@ -189,16 +189,6 @@ class Republisher:
             if away + (peer_key(nearest[-1].id) ^ key_of(each)) <= seen:
                 plan[each] = nearest
         return plan
-
-    async def _tell(self, plan: dict[bytes, Sequence[PeerInfo]]) -> dict[bytes, int]:
-        """Returns how many took each key."""
-        us = self._dht.describe(self._dht.own)
-
-        async def tell(peer: PeerInfo, key: bytes) -> None:
-            message = Message(MessageType.ADD_PROVIDER, key, providers=(us,))
-            await self._dht.tell(peer, message)
-
-        return await send_plan(plan, tell)
 
 
 def _nearest(peers: Sequence[PeerInfo], place: int, count: int) -> list[PeerInfo]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 
-from carrick.errors import ProtocolError
+from carrick.addressing import address_from_bytes
+from carrick.errors import InvalidAddress, ProtocolError
 from carrick.identity import PeerId
 from carrick.protocols.kademlia.errors import InvalidRecord
 from carrick.protocols.kademlia.interfaces import ProviderStore, RecordStore
@@ -23,6 +25,7 @@ from carrick.protocols.kademlia.validation import Validators
 __all__ = ["Responder"]
 
 _MAX_ADDRESSES = 16  # of a provider that are kept
+_MAX_ADDRESS_BYTES = 2048  # of them all
 
 
 class Responder:
@@ -127,10 +130,27 @@ class Responder:
     def _add_provider(self, sender: PeerId, request: Message, now: float) -> None:
         """Nobody is put down as a provider but by himself."""
         for provider in request.providers:
-            if provider.id == sender and (addresses := provider.addresses[:_MAX_ADDRESSES]):
-                self._providers.add(request.key, PeerInfo.of(sender, addresses), now)
+            if provider.id == sender and (kept := _provider(provider)).encoded:
+                self._providers.add(request.key, kept, now)
                 return
         raise ProtocolError("an ADD_PROVIDER that does not name its sender", peer=sender)
+
+
+@lru_cache(64)
+def _provider(told: PeerInfo) -> PeerInfo:
+    """What is kept of a provider: one who has many keys tells us of himself as often."""
+    kept: list[bytes] = []
+    size = 0
+    for encoded in told.encoded:
+        try:
+            address_from_bytes(encoded)
+        except InvalidAddress:
+            continue
+        size += len(encoded)
+        if len(kept) >= _MAX_ADDRESSES or size > _MAX_ADDRESS_BYTES:
+            break
+        kept.append(encoded)
+    return PeerInfo(told.id, tuple(kept))
 
 
 def _require_key(key: bytes) -> None:

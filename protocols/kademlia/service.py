@@ -26,12 +26,13 @@ from carrick.protocols.kademlia.interfaces import ProviderStore, RecordStore, Va
 from carrick.protocols.kademlia.ipns import IpnsValidator
 from carrick.protocols.kademlia.messages import PeerInfo
 from carrick.protocols.kademlia.network import DhtNetwork
+from carrick.protocols.kademlia.providers import MemoryProviders
 from carrick.protocols.kademlia.schedule import REPUBLISH
 from carrick.protocols.kademlia.scope import Scope
 from carrick.protocols.kademlia.settings import LAN, WAN, NetworkSettings
 from carrick.protocols.kademlia.sizing import SizeEstimate
 from carrick.protocols.kademlia.sqlite import DhtFile, DhtFileError
-from carrick.protocols.kademlia.stores import MemoryProviders, MemoryRecords
+from carrick.protocols.kademlia.stores import MemoryRecords
 from carrick.protocols.kademlia.tracing import Watch
 from carrick.protocols.kademlia.validation import PublicKeyValidator, Validators
 

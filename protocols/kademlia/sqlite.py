@@ -22,7 +22,8 @@ from carrick.protocols.kademlia.interfaces import (
     RecordStore,
 )
 from carrick.protocols.kademlia.messages import PeerInfo
-from carrick.protocols.kademlia.stores import MemoryProviders, MemoryRecords
+from carrick.protocols.kademlia.providers import MemoryProviders
+from carrick.protocols.kademlia.stores import MemoryRecords
 from carrick.wire import FrameReader, encode_frame
 
 __all__ = ["DhtFile", "DhtFileError"]

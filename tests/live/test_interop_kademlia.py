@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -30,6 +31,7 @@ from carrick.protocols.kademlia.keyspace import key_of, peer_key
 from carrick.protocols.kademlia.messages import MAX_ANSWER, decode
 from interop.peers.driven import Driven, Refused, driven, unavailable
 from tests.support.waiting import until
+from tests.support.work import count_calls
 
 LOOPBACK = "/ip4/127.0.0.1/tcp/0"
 CONTENT = b"\x12\x20" + bytes(range(32))  # a multihash
@@ -123,6 +125,20 @@ async def test_carrick_provides_and_they_find(name: str) -> None:
                 assert str(provider.addresses[0]).startswith(found["addresses"][0])
             (seen,) = await dht(other).find_providers(CONTENT)
             assert seen.id == provider.id and seen.addresses
+
+
+async def test_they_take_many_keys_from_one_stream(name: str) -> None:
+    keys = [b"\x12\x20" + number.to_bytes(32, "big") for number in range(300)]
+    async with theirs(name) as server, node(server.address) as provider:
+        messenger = dht(provider).networks[0].messenger
+        with count_calls(type(messenger), "tell") as streams:
+            assert await dht(provider).provide_many(keys) == dict.fromkeys(keys, 1)
+        assert len(streams) == 2
+        async with node(server.address, mode=Mode.CLIENT) as other:
+            for key in keys:
+                search = partial(dht(other).find_providers, key)
+                (seen,) = await told(search, bool)
+                assert seen.id == provider.id
 
 
 def public_key() -> tuple[bytes, bytes]:

@@ -387,6 +387,26 @@ async def test_a_thousand_connections_that_ended_in_every_way() -> None:
         await until(lambda: held(listener) == held(dialer) == 0)
 
 
+@pytest.mark.parametrize("stack", ["memory", "tcp"])
+async def test_a_connection_that_is_being_closed_takes_no_stream(stack: str) -> None:
+    """There is a new one: closing may take a second, of which nobody else knows."""
+    async with pair(stack) as (dialer, listener):
+        listener.handle("/echo/1", echo)
+        for _ in range(20):
+            closing = await connected(dialer, listener)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(closing.aclose)
+                while closing.close_reason is None:
+                    await trio.lowlevel.checkpoint()
+                assert dialer.connection(listener.peer_id) is None
+                stream = await dialer.open_stream(
+                    listener.peer_id, "/echo/1", addresses=listener.listen_addresses
+                )
+                assert await exchange(stream, b"x") == b"x"
+                assert stream.connection is not closing
+            await dialer.disconnect(listener.peer_id)
+
+
 async def test_two_that_dial_each_other_keep_both_and_use_one() -> None:
     alice, bob = make_swarm(), make_swarm()
     for swarm in (alice, bob):

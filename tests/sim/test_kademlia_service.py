@@ -331,3 +331,35 @@ def test_requests_share_a_stream_and_a_stale_one_is_replaced() -> None:
             assert len(streams) == 3
 
     run(program, access=HERE)
+
+
+def test_keys_for_a_peer_share_a_stream() -> None:
+    """ADD_PROVIDERs follow each other; a key that nobody takes keeps none of the others back."""
+    streams: list[int] = []
+
+    async def serve(stream: Stream) -> None:
+        streams.append(0)
+        async for frame in stream.frames(MAX_MESSAGE):
+            request = decode(frame)
+            if request.type is MessageType.ADD_PROVIDER:
+                streams[-1] += 1
+            else:
+                await stream.write_frame(Message(request.type, request.key).encode())
+
+    async def program(internet: Internet) -> None:
+        server = plain().handle(WAN.protocol, serve)
+        options = KademliaOptions.local(mode=Mode.CLIENT, clock=trio.current_time)
+        quiet = plain().services(Identify, Kademlia(options), defaults=False)
+        async with (
+            open_node(internet.host(), server) as there,
+            open_node(internet.host(), quiet) as here,
+        ):
+            await here.connect(there)
+            await trio.sleep(5)  # it is looked at, and looked through
+            (net,) = dht(here).networks
+            keys = [b"%d" % number for number in range(300)]
+            told = await net.dht.tell_keys(net.describe(there.id), [bytes(81), *keys, b""])
+            assert told == keys
+            assert sorted(each for each in streams if each) == [44, 256]
+
+    run(program, access=HERE)

@@ -78,6 +78,25 @@ def test_connect_ping_and_identify_between_nats(nat: str) -> None:
     run(partial(ping_between_homes, nat=nat))
 
 
+@pytest.mark.parametrize("later", [0.0, 0.005, 0.02, 0.05, 0.1])  # s; a round trip takes 0.04
+def test_a_peer_is_dialled_again_right_after_a_close(later: float) -> None:
+    """As a crawl does: from the same port, while what the peer had to say is still under way."""
+
+    async def program(internet: Internet) -> None:
+        async with node_on(internet.host()) as there, node_on(internet.host()) as here:
+            for _ in range(5):
+                connection = await here.swarm.dialer.dial(there.id, there.addresses, force=True)
+                await connection.aclose()
+                await trio.sleep(later)
+                again = await here.connect(there.addresses[0])
+                assert again.local_address == connection.local_address
+                await here.service(Ping).ping_once(again)
+                await here.swarm.disconnect(there.id)
+                await trio.sleep(1)
+
+    run(program)
+
+
 def test_quic_through_a_nat() -> None:
     async def program(internet: Internet) -> None:
         server, client = internet.host(), internet.router(nat="symmetric").host()

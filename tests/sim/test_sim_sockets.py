@@ -127,6 +127,33 @@ async def test_data_nobody_will_read_is_answered_by_a_reset(internet: Internet) 
 
 
 @simulated
+async def test_a_late_reset_of_an_older_connection_is_not_for_the_new_one(
+    internet: Internet,
+) -> None:
+    """Both have the same endpoints, as when one dials again from its listening port."""
+    one, other = internet.host(), internet.host()
+    listener = await other.sockets.listen_tcp(("0.0.0.0", 4001))
+    here, there = (one.address, 4002), (other.address, 4001)
+    first = await one.sockets.connect_tcp(there, local=here)
+    answering = await listener.accept()
+    first.abort()
+    await trio.sleep(LATENCY / 2)
+    answering.send(memoryview(b"under way"))  # meets the second, which says that it knows nothing
+    second = await one.sockets.connect_tcp(there, local=here)
+    assert second.local == first.local
+    accepted = await listener.accept()
+    second.send(memoryview(b"new"))
+    assert await read(accepted) == b"new"
+    await trio.sleep(10 * LATENCY)
+    accepted.send(memoryview(b"as well"))
+    assert await read(second) == b"as well"
+    assert sum("RST" in entry.flags for entry in internet.trace) == 2
+    second.abort()
+    with pytest.raises(ConnectionResetError):
+        await read(accepted)
+
+
+@simulated
 async def test_closing_wakes_who_waits(internet: Internet) -> None:
     host = internet.host()
     dialed, _ = await pair(host, internet.host())

@@ -129,6 +129,15 @@ def test_providers() -> None:
         server.responder.answer(peer(7), add, NOW)
 
 
+def test_what_is_kept_of_a_providers_addresses_is_bounded() -> None:
+    server = Server()
+    long = [parse_address(f"/dns4/{'a' * 60}.{'b' * 60}.{n}/tcp/1").to_bytes() for n in range(40)]
+    told = PeerInfo(peer(5), tuple(long))
+    server.responder.answer(peer(5), Message(MessageType.ADD_PROVIDER, KEY, providers=(told,)), NOW)
+    (kept,) = server.providers.get(KEY, NOW)
+    assert 1800 < sum(map(len, kept.encoded)) <= 2048
+
+
 def test_only_valid_addresses_of_a_provider_are_kept() -> None:
     server = Server()
     good = parse_address("/ip4/192.0.2.1/tcp/1").to_bytes()

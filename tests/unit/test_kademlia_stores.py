@@ -7,8 +7,10 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+import tracemalloc
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -92,7 +94,7 @@ def test_providers(providers: ProviderStore) -> None:
 
 
 def test_providers_are_bounded() -> None:
-    providers = MemoryProviders(max_providers=10, max_per_key=3, max_keys_per_provider=4)
+    providers = MemoryProviders(max_per_key=3, max_keys_per_provider=4)
     for number in range(5):
         providers.add(b"key", provider(number), float(number))
     assert [each.id for each in providers.get(b"key", 5.0)] == [
@@ -103,24 +105,71 @@ def test_providers_are_bounded() -> None:
     assert len(providers) == 3 + 4  # one of them has had its share
     providers.add(b"0", provider(99), 6.0)
     assert len(providers) == 7
-    for number in range(20):
-        providers.add(b"more", provider(200 + number), 7.0)
-        providers.add(b"%d" % number, provider(300 + number), 7.0)
-    assert len(providers) == 10
+
+
+def test_the_key_that_was_told_of_longest_ago_goes() -> None:
+    providers = MemoryProviders(max_bytes=10_000)
+    providers.add(b"again", provider(0), 0.0)
+    providers.add(b"once", provider(0), 0.0)
+    for number in range(100):
+        providers.add(b"again", provider(0), number)
+        providers.add(b"%d" % number, provider(1 + number % 4), number)
+        assert providers.size <= 10_000
+    assert providers.get(b"again", 100.0) and providers.get(b"99", 100.0)
+    assert not providers.get(b"once", 100.0) and not providers.get(b"0", 100.0)
+
+
+def few_providers(random: Random) -> Iterator[tuple[bytes, PeerInfo]]:
+    providers = [provider(number) for number in range(7)]
+    for number in range(6_000):
+        yield random.randbytes(34), providers[number % 7]
+
+
+def many_providers(random: Random) -> Iterator[tuple[bytes, PeerInfo]]:
+    for number in range(3_000):
+        yield b"%d" % (number // 128), provider(number)
+
+
+def large_providers(random: Random) -> Iterator[tuple[bytes, PeerInfo]]:
+    for number in range(1_000):
+        addresses = tuple(random.randbytes(128) for _ in range(16))
+        yield random.randbytes(80), PeerInfo(provider(number).id, addresses)
+
+
+@pytest.mark.parametrize("told", [few_providers, many_providers, large_providers])
+def test_providers_take_as_much_memory_as_they_say(
+    told: Callable[[Random], Iterator[tuple[bytes, PeerInfo]]],
+) -> None:
+    """ATTACKS, row 40: whatever they are, and however many."""
+    tracemalloc.start()
+    try:
+        providers = MemoryProviders(max_bytes=1 << 20)
+        for key, who in told(Random(1)):
+            providers.add(key, who, 0.0)
+            assert providers.size <= 1 << 20
+        memory, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert providers.size > 1_000_000
+    assert memory < 1.1 * providers.size
+
+
+def test_a_provider_is_described_as_it_was_told_last() -> None:
+    """Its addresses are kept once, or each key that is told could cost as much as 16 of them."""
+    providers = MemoryProviders()
+    for number in range(10):
+        told = PeerInfo(provider(1).id, (b"%d" % number,))
+        providers.add(b"%d" % number, told, float(number))
+    assert {each.encoded for n in range(10) for each in providers.get(b"%d" % n, 10.0)} == {(b"9",)}
+    for number in range(10):
+        providers.remove(b"%d" % number, provider(1).id)
+    assert not providers.size and not len(providers)
 
 
 def test_an_answer_names_twenty(providers: ProviderStore) -> None:
     for number in range(40):
         providers.add(b"key", provider(number), 0.0)
     assert len(providers.get(b"key", 1.0)) == 20
-
-
-def test_addresses_are_kept_once_for_all_keys() -> None:
-    providers = MemoryProviders()
-    for number in range(10):
-        providers.add(b"%d" % number, provider(1), 0.0)
-    held = [providers.held(b"%d" % number, provider(1).id) for number in range(10)]
-    assert len({id(each[0]) for each in held if each is not None}) == 1
 
 
 # --- the file -------------------------------------------------------------------------------------

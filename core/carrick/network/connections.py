@@ -66,6 +66,10 @@ class Connections:
         lists = self._peers.values() if peer is None else [self._peers.get(peer, [])]
         return tuple(each for connections in lists for each in connections if not each.closed)
 
+    def usable(self, peer: PeerId) -> tuple[Connection, ...]:
+        """Those of one peer but for what we are closing: that takes a while, and no stream."""
+        return tuple(each for each in self.of(peer) if each.close_reason is None)
+
     def best(self, peer: PeerId) -> Connection | None:
         """The connection to open a stream on: direct rather than relayed, not limited rather than
         limited, then the one with the most streams, then the newest.
@@ -74,7 +78,7 @@ class Connections:
         stay, as in go, and this settles on one.
         """
         return max(
-            self.of(peer),
+            self.usable(peer),
             key=lambda each: (
                 not each.is_relayed,
                 not each.is_limited,

@@ -163,7 +163,7 @@ class Pathfinder:
         best = self._connections.best(peer)
         if best is None or way.takes(best.is_relayed):
             return best
-        others = (each for each in self._connections.of(peer) if way.takes(each.is_relayed))
+        others = (each for each in self._connections.usable(peer) if way.takes(each.is_relayed))
         return max(others, key=lambda each: each.opened_at, default=None)
 
     async def ask(self, source: AddressSource, peer: PeerId) -> Sequence[Multiaddr]:

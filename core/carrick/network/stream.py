@@ -95,6 +95,11 @@ class Stream(trio.abc.HalfCloseableStream):
         return self._raw.direction
 
     @property
+    def buffered(self) -> int:
+        """Bytes that came behind the last frame that was read, as far as they were fetched."""
+        return len(self._buffer)
+
+    @property
     def closed(self) -> bool:
         """`aclose` or `reset` was called."""
         return self._closed

@@ -272,7 +272,8 @@ class TcpConnection:
         """A segment for this connection arrived."""
         flags = packet.flags
         if flags & RST:
-            self._on_reset()
+            if self._is_meant(packet):
+                self._on_reset()
             return
         if self.state is State.ESTABLISHED:
             if flags & SYN:
@@ -364,6 +365,13 @@ class TcpConnection:
         if packet.flags & FIN:
             self._taken += 1
             self._eof = True
+
+    def _is_meant(self, reset: Packet) -> bool:
+        """Whether a RST is for this connection, and not for an older one between these endpoints
+        (RFC 9293, sections 3.10.7.3 and 3.10.7.4)."""
+        if self.state is State.SYN_SENT:
+            return bool(reset.flags & ACK) and reset.ack == self._send_next
+        return self._peer_start + self._taken <= reset.seq <= self._advertised + 1  # for a FIN
 
     def _on_reset(self) -> None:
         if self.state is State.SYN_SENT:
