@@ -326,7 +326,9 @@ async def test_too_much_garbage() -> None:
                 number += 16
                 await trio.lowlevel.checkpoint()
         assert number < 5000
-        await refused(siege, frames)
+        # The reset for what the node has not read may overtake its GoAway.
+        assert await frames.ended() in (PROTOCOL_ERROR, None)
+        await until(lambda: not siege.strangers())
 
 
 async def test_protocols_without_end_on_a_stream() -> None:
