@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import trio
@@ -176,10 +177,9 @@ class ByteStreamConnection:
                     self._scope.cancel()
                 self._scope.deadline = before.deadline
                 nursery.start_soon(self._pump)
-                try:
+                with suppress(trio.ClosedResourceError):  # we have closed it
                     await self._read()
-                finally:
-                    nursery.cancel_scope.cancel()
+                self._end("the connection was closed")
         except* CarrickError as group:
             self._fail(_first(group))
         except* OSError as group:
@@ -248,9 +248,12 @@ class ByteStreamConnection:
             self._acceptors.unpark_all()
             if self._drained is not None:
                 self._drained.set()
-            self._socket.close()
+            self._socket.close()  # ends the reader, if it waits for bytes
             self._output.discard()
-            self._scope.cancel()
+            if self._pump_task is None or self._relieved is not None:
+                self._scope.cancel()
+            else:  # it looks, and ends: no exception passes through tasks
+                self._wake_pump()
             if self.on_end is not None:
                 self.on_end(self._closed_by)
 
@@ -436,13 +439,15 @@ class ByteStreamConnection:
                 self._armed = deadline is not None
                 if deadline is not None:
                     self._timer_scope.deadline = deadline
-                while not self._pumping:
+                while not (self._pumping or self.closed):
                     if not self._lost and self._output.waits():
                         await self._gather()
                         self.flush()
                     else:
                         await self._sleep_pump()
             self._timer_scope = None
+            if self.closed:
+                return
             if self._pumping:
                 try:
                     await self._pump_out()
@@ -475,7 +480,8 @@ class ByteStreamConnection:
                     await self._socket.wait_writable()
                 if writing.cancelled_caught:
                     self._socket.abort()
-                    raise MuxerError("the peer stopped reading from the connection", code=0)
+                    self._end("the peer stopped reading from the connection")
+                    return
                 # A peer that reads a byte now and then does not keep the timers from running.
                 self._muxer.tick(trio.current_time())
             self._wake()
