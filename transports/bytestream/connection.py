@@ -86,7 +86,7 @@ class ByteStreamConnection:
         self._output = Output(socket, session.records, muxer, self._buffers, unsent)
         self._pumping = False  # the socket is full: only the pump sends
         self._pump_task: trio.lowlevel.Task | None = None  # the pump while it sleeps
-        self._taking_turn = False  # somebody has flushed in this tick, and will in the next
+        self._taking_turn = True  # somebody will flush in the next tick: at first the pump
         self._streak_until = -math.inf  # until when a small write is one of many
         self._joined = 0  # writes that wait for company
         self._drained: trio.Event | None = None
@@ -304,14 +304,15 @@ class ByteStreamConnection:
     def _open(self, buffer: memoryview, lo: int, hi: int) -> None:
         """Open the complete records of `buffer[lo:hi]`, deliver them, keep the rest."""
         self._muxer.tick(trio.current_time())
-        if self._muxer.has_output():
+        if self._muxer.has_data():
             self.flush()  # an end of file that waits must not become a reset by what comes in
         lo = self._records.open_all(buffer, lo, hi, self._feed)
         self._tail = bytes(buffer[lo:hi]) if lo < hi else b""
-        if self._muxer.has_output():
+        if self._muxer.has_data():
             self.flush()
         else:
             self._wake()
+            self.flush_soon()  # a pong rides with what those send who were woken
 
     async def _relief(self) -> None:
         """Wait until unread input or unsent output is below its bound again."""
@@ -403,8 +404,8 @@ class ByteStreamConnection:
     def flush_soon(self) -> None:
         """Have what the muxer has sent two ticks later, if nobody sends anything before.
 
-        For what nobody waits for, and what can ride with the next bytes: the end of a stream, the
-        acknowledgement of streams.
+        For what can ride with the next bytes: the end of a stream, a pong, an answer whose stream
+        is read next.
         """
         if not self._taking_turn and self._muxer.has_output():
             self._wake_pump()
@@ -433,6 +434,9 @@ class ByteStreamConnection:
     async def _pump(self) -> None:
         """Send what `flush` could not and what nobody flushed, and run the muxer's timers."""
         muxer = self._muxer
+        for _ in range(2):  # ticks: the connection's tasks begin in one, its streams' in the next
+            await self._gather()
+        self.flush()
         while True:
             deadline = muxer.next_deadline()
             with trio.CancelScope() as self._timer_scope:
@@ -460,7 +464,11 @@ class ByteStreamConnection:
 
     async def _gather(self) -> None:
         """Let the next bytes take along what waits, and small writes gather while more come."""
-        await trio.lowlevel.checkpoint()
+        self._taking_turn = True
+        try:
+            await trio.lowlevel.checkpoint()
+        finally:
+            self._taking_turn = False
         for _ in range(1, MAX_TICKS, 2):
             if not self._joined:
                 break

@@ -250,10 +250,8 @@ class ByteStream(trio.abc.HalfCloseableStream):
         try:
             if self._is_readable:
                 await trio.lowlevel.checkpoint()
-            elif self._core.pending:
-                self._connection.flush()  # what the peer must see before it can answer
             else:
-                self._connection.flush_soon()
+                self._connection.flush_soon()  # what the peer may have to see before it answers
             while not self._is_readable:
                 await self._sleep_reading()
             self._check_readable()
