@@ -151,7 +151,7 @@ class Identify:
         connection = stream.connection
         reader = MessageReader()
         try:
-            async for frame in stream.frames(MAX_MESSAGE):
+            while (frame := await stream.next_frame(MAX_MESSAGE)) is not None:
                 reader.receive(frame)
             info = reader.finish()
             return info, accept(info, connection.peer_id, connection.remote_address)

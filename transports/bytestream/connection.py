@@ -86,7 +86,7 @@ class ByteStreamConnection:
         self._output = Output(socket, session.records, muxer, self._buffers, unsent)
         self._pumping = False  # the socket is full: only the pump sends
         self._pump_task: trio.lowlevel.Task | None = None  # the pump while it sleeps
-        self._taking_turn = True  # somebody will flush in the next tick: at first the pump
+        self._taking_turn = True  # somebody will flush in the next ticks: at first the pump
         self._streak_until = -math.inf  # until when a small write is one of many
         self._joined = 0  # writes that wait for company
         self._drained: trio.Event | None = None
@@ -272,6 +272,7 @@ class ByteStreamConnection:
             muxer.tick(trio.current_time())
             self._wake()  # what the muxer has to say rides with the first bytes, or the pump has it
         handled = 0
+        await socket.wait_readable()  # the upgrade has read what was there
         while True:
             if muxer.overloaded:
                 await self._relief()
@@ -402,7 +403,7 @@ class ByteStreamConnection:
         return True
 
     def flush_soon(self) -> None:
-        """Have what the muxer has sent two ticks later, if nobody sends anything before.
+        """Have what the muxer has sent three ticks later, if nobody sends anything before.
 
         For what can ride with the next bytes: the end of a stream, a pong, an answer whose stream
         is read next.
@@ -434,8 +435,7 @@ class ByteStreamConnection:
     async def _pump(self) -> None:
         """Send what `flush` could not and what nobody flushed, and run the muxer's timers."""
         muxer = self._muxer
-        for _ in range(2):  # ticks: the connection's tasks begin in one, its streams' in the next
-            await self._gather()
+        await self._gather()
         self.flush()
         while True:
             deadline = muxer.next_deadline()
@@ -463,9 +463,13 @@ class ByteStreamConnection:
                 self.flush()
 
     async def _gather(self) -> None:
-        """Let the next bytes take along what waits, and small writes gather while more come."""
+        """Let the next bytes take along what waits, and small writes gather while more come.
+
+        In one tick handlers of new streams are started, in the next they say their first word.
+        """
         self._taking_turn = True
         try:
+            await trio.lowlevel.checkpoint()
             await trio.lowlevel.checkpoint()
         finally:
             self._taking_turn = False

@@ -163,7 +163,7 @@ class ByteStream(trio.abc.HalfCloseableStream):
             self._check_alive()
 
     def send_soon(self, data: bytes) -> bool:
-        """Have a few bytes leave with the next ones that are sent, two ticks later at the latest.
+        """Have a few bytes leave with the next ones that are sent, three ticks later at the latest.
 
         No checkpoint, and no error if the stream has ended. False: there is no room for them now.
         """
