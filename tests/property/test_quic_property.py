@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from carrick.identity import PrivateKey
 from carrick.transports.quic.backend import Closed, StreamData
-from carrick.transports.quic.engine import Engine, EngineSettings
+from carrick.transports.quic.engine import Engine
 from carrick.transports.quic.identity import HostIdentity
 from carrick.transports.quic.packets import (
     INITIAL,
@@ -19,6 +19,7 @@ from carrick.transports.quic.packets import (
     parse_long,
 )
 from carrick.transports.quic.sealing import encode_max_stream_data, has_ping
+from carrick.transports.quic.settings import EngineSettings
 from carrick.transports.quic.tokens import LIFETIME, AddressTokens
 from tests.support.quic import CLIENT, SERVER, EnginePair, frame
 

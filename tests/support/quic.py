@@ -10,10 +10,11 @@ import trio
 from carrick.identity import PrivateKey, PublicKey
 from carrick.interfaces import Endpoint
 from carrick.transports.quic.backend import Closed, Established, Event
-from carrick.transports.quic.engine import Engine, EngineSettings
+from carrick.transports.quic.engine import Engine
 from carrick.transports.quic.identity import HostIdentity
 from carrick.transports.quic.packets import parse_long
 from carrick.transports.quic.sealing import PacketSealer
+from carrick.transports.quic.settings import EngineSettings
 from carrick.transports.quic.tls import Profile
 
 CLIENT: Endpoint = ("192.0.2.1", 1000)

@@ -6,9 +6,10 @@ import pytest
 
 from carrick.identity import PrivateKey
 from carrick.transports.quic.backend import Closed, PathChanged, StreamData, StreamReset
-from carrick.transports.quic.engine import Engine, EngineSettings
+from carrick.transports.quic.engine import Engine
 from carrick.transports.quic.identity import HostIdentity
 from carrick.transports.quic.packets import encode_retry, encode_version_negotiation, parse_long
+from carrick.transports.quic.settings import EngineSettings
 from tests.support.quic import CLIENT, SERVER, EnginePair
 
 KIB = 1024

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from carrick.transports.quic.engine import EngineSettings
 from carrick.transports.quic.pool import EndpointPool
+from carrick.transports.quic.settings import EngineSettings
 from carrick.transports.quic.transport import QuicTransport
 
 __all__ = ["EndpointPool", "EngineSettings", "QuicTransport"]

@@ -38,6 +38,11 @@ class Seat:
         if self._scope is not None and deadline < self._scope.deadline:
             self._scope.deadline = deadline
 
+    def delay(self, deadline: float) -> None:
+        """As `hasten`, and undoes an earlier one, if the task has not gone on yet."""
+        if self._scope is not None:
+            self._scope.deadline = deadline
+
 
 class Attendance:
     """The tasks that wait for one socket.

@@ -42,6 +42,7 @@ from carrick.transports.quic.backend import (
 )
 from carrick.transports.quic.outbox import Outbox
 from carrick.transports.quic.stream import QuicStream
+from carrick.transports.quic.unread import Unread
 
 if TYPE_CHECKING:
     from multiaddr import Multiaddr
@@ -57,8 +58,6 @@ KEEPALIVE = 15.0  # s of silence (go quicreuse/config.go)
 CLOSE_TIMEOUT = 1.0  # s that a graceful close may take to flush
 OPEN_TIMEOUT = 10.0  # s that opening a stream waits for the peer to allow one more
 EARLY_BYTES = 64 * 1024  # that a peer may send before its certificate was judged
-BASIC_SHARE = 1 << 20  # bytes of unread data that need no budget
-BUDGET_STEP = 256 * 1024
 MAX_DATAGRAMS = 64  # unread DATAGRAM frames; the oldest is dropped
 _FULL_SOCKET = 0.002  # s until the next try when the system's queue is full
 
@@ -89,6 +88,8 @@ class QuicConnection:
         """Streams on which a task waits to send."""
         self.keepalive = KEEPALIVE
         """Seconds of silence after which the peer is asked for a sign of life."""
+        self.flush_pending = False
+        """Something was written, and waits for the end of the tick."""
         self.accepts_uni_streams = False
         """Whether unidirectional streams of the peer are wanted; libp2p refuses them."""
         self._endpoint = endpoint
@@ -107,8 +108,7 @@ class QuicConnection:
         self._outbox = Outbox(endpoint, backend)
         self._last_write = -math.inf
         self._keepalive_at = trio.current_time() + self.keepalive
-        self._unread = 0
-        self._reserved = 0
+        self._unread = Unread()
 
     # --- what it is -------------------------------------------------------------------------------
 
@@ -219,7 +219,7 @@ class QuicConnection:
 
     def _deadline(self) -> float:
         now = trio.current_time()
-        if self._outbox.more:
+        if self._outbox.more or self.flush_pending:
             return now
         deadline = self._keepalive_at
         if (timer := self.backend.next_timer()) is not None:
@@ -238,7 +238,7 @@ class QuicConnection:
             if self._established:
                 self.backend.ping()
                 due = True
-        if due or self._outbox.more or self._outbox.waiting:
+        if due or self.flush_pending or self._outbox.more or self._outbox.waiting:
             self.flush()
 
     async def aclose(self, code: int = 0) -> None:
@@ -299,9 +299,7 @@ class QuicConnection:
         for stream in tuple(self._streams.values()):
             stream.abandon()
         self._streams.clear()
-        if self.budget is not None and self._reserved:
-            self.budget.release(self._reserved)
-            self._reserved = 0
+        self._unread.give_back(self.budget)
         self._acceptors.unpark_all()
         self._openers.unpark_all()
         self._endpoint.forget(self, farewell)
@@ -452,29 +450,30 @@ class QuicConnection:
 
     def count_unread(self, change: int) -> None:
         """Account for data that was received, or read."""
-        self._unread += change
-        if self.budget is None:
-            return
-        if change > 0 and self._unread > BASIC_SHARE + self._reserved:
-            if self.budget.try_reserve(BUDGET_STEP):
-                self._reserved += BUDGET_STEP
-            else:
-                self._shut("memory is short", errors.RESOURCE_LIMIT_EXCEEDED)
-        elif self._reserved and self._unread < BASIC_SHARE // 2:
-            self.budget.release(self._reserved)
-            self._reserved = 0
+        if not self._unread.count(change, self.budget):
+            self._shut("memory is short", errors.RESOURCE_LIMIT_EXCEEDED)
 
     # --- sending ----------------------------------------------------------------------------------
 
-    def wrote(self) -> None:
-        """A stream has written."""
+    def wrote(self, *, soon: bool = False) -> None:
+        """A stream has written.
+
+        Args:
+            soon: flush at the end of this tick, if nobody does before: what the task does next,
+                perhaps ending the stream, shares the packets.
+        """
         self._last_write = trio.current_time()
-        self.flush()
+        if soon:
+            self.flush_pending = True
+            self._seat.hasten(self._last_write)
+        else:
+            self.flush()
 
     def flush(self) -> None:
         """Send what there is, up to one turn's share; wake who waited for that."""
         if self.closed:
             return
+        hastened, self.flush_pending = self.flush_pending, False
         self._outbox.transmit(trio.current_time(), self.remote)
         self._process()
         for stream in tuple(self.senders):
@@ -483,7 +482,10 @@ class QuicConnection:
             self._closer.call()
         if not self.closed:
             deadline = self._deadline()
-            self._seat.hasten(deadline)
+            if hastened:
+                self._seat.delay(deadline)
+            else:
+                self._seat.hasten(deadline)
             if self._closing:
                 self._closer.hasten(deadline)
 

@@ -29,7 +29,7 @@ class Credit:
         limit = self.limits.get(stream)
         if limit is None:
             limit = self._first_limit(stream)
-        room = limit - self._written.get(stream, 0)
+        room = limit - self.written(stream)
         return max(0, min(room, self.limit - self._written_in_all))
 
     def _first_limit(self, stream: int) -> int:
@@ -40,8 +40,12 @@ class Credit:
             return parameters.initial_max_stream_data_bidi_remote or 0
         return parameters.initial_max_stream_data_bidi_local or 0
 
+    def written(self, stream: int) -> int:
+        """Bytes, in all."""
+        return self._written.get(stream, 0)
+
     def wrote(self, stream: int, size: int) -> None:
-        self._written[stream] = self._written.get(stream, 0) + size
+        self._written[stream] = self.written(stream) + size
         self._written_in_all += size
 
     def took_back(self, size: int) -> None:

@@ -19,7 +19,7 @@ from carrick.interfaces import Buffer, DatagramSocket, Endpoint, Role
 from carrick.transports.interception import Interceptions
 from carrick.transports.quic.attendance import Attendance, Seat
 from carrick.transports.quic.connection import QuicConnection
-from carrick.transports.quic.engine import CONNECTION_ID_LENGTH, Engine, EngineSettings
+from carrick.transports.quic.engine import CONNECTION_ID_LENGTH, Engine
 from carrick.transports.quic.packets import (
     INITIAL,
     VERSION_1,
@@ -28,6 +28,7 @@ from carrick.transports.quic.packets import (
     encode_version_negotiation,
     parse_long,
 )
+from carrick.transports.quic.settings import EngineSettings
 from carrick.transports.quic.tls import Profile
 from carrick.transports.quic.tokens import AddressTokens
 

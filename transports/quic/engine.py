@@ -11,7 +11,6 @@ import ssl
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from qh3 import tls
@@ -42,39 +41,22 @@ from carrick.transports.quic.backend import (
     WindowOpened,
 )
 from carrick.transports.quic.credit import Credit
+from carrick.transports.quic.endings import Endings
 from carrick.transports.quic.grants import Grants
 from carrick.transports.quic.initials import InitialTranslator
 from carrick.transports.quic.packets import parse_long
 from carrick.transports.quic.partial_resets import PartialResets
+from carrick.transports.quic.settings import EngineSettings
 from carrick.transports.quic.tls import Bridge, Profile
 
-__all__ = ["CONNECTION_ID_LENGTH", "Engine", "EngineSettings"]
+__all__ = ["CONNECTION_ID_LENGTH", "Engine"]
 
 CONNECTION_ID_LENGTH = 8  # bytes of our connection ids
 VERSION = 1  # RFC 9000
-_MIB = 1 << 20
 _UNBOUNDED = 1 << 61  # a window that the core never extends by itself
 _ENOUGH = 3  # polls without output; one may have come some nanoseconds too early
 _NO_ROOM = "packet builder capacity exhausted"  # qh3's words
 _ACK_DELAY = 0.025  # s, the default of RFC 9000 section 18.2
-
-
-@dataclass(frozen=True, slots=True)
-class EngineSettings:
-    """Limits of one connection. Sizes in bytes, times in seconds.
-
-    go: 256 streams, 5 unidirectional, keepalive 15 s (quicreuse/config.go); quic-go: idle 30 s,
-    a stream's window begins at 512 KiB.
-    """
-
-    max_streams: int = 256
-    max_uni_streams: int = 5
-    stream_window: int = 512 * 1024
-    max_stream_window: int = 4 * _MIB
-    connection_window: int = 6 * _MIB
-    idle_timeout: float = 30.0
-    datagram_size: int = 1350  # UDP payload, as Chrome's: fits through the usual tunnels
-    max_datagram_frame: int = 16 * 1024
 
 
 # Its annotations are of another interface, and of attributes that begin as None.
@@ -131,6 +113,7 @@ class Engine(_Connection):  # type: ignore[misc]
         self._initials: InitialTranslator | None = None  # until the handshake is complete
         self._partial_resets: PartialResets | None = None
         self._credit: Credit | None = None  # since the handshake is complete
+        self._endings = Endings()
         self._empty_polls = 0  # in a row
         self._resting = False
 
@@ -211,6 +194,8 @@ class Engine(_Connection):  # type: ignore[misc]
             self._resting = False
             return datagrams
         try:
+            if self._endings.take_nudge():
+                core.send_ping(0)
             if self._grants is not None and self._grants.pending and not self._closed:
                 if (granting := self._poll_granting(core, self._grants, now)) is None:
                     return datagrams
@@ -218,6 +203,8 @@ class Engine(_Connection):  # type: ignore[misc]
             poll_transmit = core.poll_transmit
             while len(datagrams) < most and (transmit := poll_transmit(now)) is not None:
                 datagrams.append(transmit[:2])
+            if self._endings and datagrams:
+                self._endings.sent(self._outstanding())
             if self._initials is not None:
                 translate = self._initials.send
                 datagrams = [(translate(data), to) for data, to in datagrams]
@@ -235,8 +222,7 @@ class Engine(_Connection):  # type: ignore[misc]
             core.send_ping(grants.uid)
         if (transmit := core.poll_transmit(now)) is None:
             return None
-        sent = (number for number, *_ in core.outstanding_application_packets)
-        return grants.ride(transmit[0], sorted(sent, reverse=True)), transmit[1]
+        return grants.ride(transmit[0], self._outstanding()[::-1]), transmit[1]
 
     def next_timer(self) -> float | None:
         if self._core is None:
@@ -317,14 +303,14 @@ class Engine(_Connection):  # type: ignore[misc]
             elif kind == "crypto_data":
                 self._receive_crypto(event)
             elif kind == "stream_finished":
-                if self._grants is not None:
+                if self._grants is not None and self._credit is not None:
                     self._grants.forget(event[1])
-                if self._credit is not None:
                     self._credit.forget(event[1])
                 queue.append(StreamFinished(event[1]))
             elif kind == "stream_reset":
                 queue.append(StreamReset(event[1], event[2]))
             elif kind == "stop_sending":
+                self._endings.forget(event[1])
                 queue.append(StopSending(event[1], event[2]))
             elif kind == "datagram":
                 queue.append(DatagramReceived(event[1]))
@@ -361,6 +347,10 @@ class Engine(_Connection):  # type: ignore[misc]
             elif kind == "connection_terminated":
                 reason = event[3].decode("utf8", "replace")
                 self._end(Closed(event[1], reason, False, True))
+        if self._endings:
+            for stream in self._endings.release(self._outstanding(), core.loss_total):
+                with suppress(ValueError, RuntimeError):
+                    core.send_stream(stream, b"", True)
 
     def _receive_crypto(self, event: tuple[Any, ...]) -> None:
         _, epoch, offset, data = event
@@ -387,9 +377,21 @@ class Engine(_Connection):  # type: ignore[misc]
     def write(self, stream: int, data: Buffer, *, fin: bool = False) -> None:
         if self._credit is not None and self._core is not None and not self._closed:
             self._empty_polls = 0
+            if fin and not data and self._credit.written(stream) and self._end_later(stream):
+                return
             with suppress(ValueError, RuntimeError):  # it ended meanwhile: an event says so
                 self._core.send_stream(stream, data, fin)
                 self._credit.wrote(stream, len(data))
+
+    def _end_later(self, stream: int) -> bool:
+        """Whether the end of `stream` has to wait: see `endings`."""
+        if self.unsent(stream) or not self._core.bytes_in_flight:
+            return False
+        self._endings.hold(stream, self._core.loss_total)
+        return True
+
+    def _outstanding(self) -> list[int]:
+        return sorted(number for number, *_ in self._core.outstanding_application_packets)
 
     def unsent(self, stream: int | None = None) -> int:
         return 0 if self._core is None else self._core.get_send_buffer_size(stream)
@@ -399,6 +401,7 @@ class Engine(_Connection):  # type: ignore[misc]
             self._empty_polls = 0
             with suppress(ValueError, RuntimeError):
                 unsent = self._core.get_send_buffer_size(stream)
+                self._endings.forget(stream)
                 self._core.reset_stream(stream, code)
                 self._credit.took_back(unsent)
 

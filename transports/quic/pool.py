@@ -7,7 +7,7 @@ import ipaddress
 from carrick.interfaces import Endpoint, SocketOpener
 from carrick.sockets import current_sockets
 from carrick.transports.quic.endpoint import UdpEndpoint
-from carrick.transports.quic.engine import EngineSettings
+from carrick.transports.quic.settings import EngineSettings
 
 __all__ = ["EndpointPool"]
 

@@ -18,8 +18,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from carrick.errors import ListenError
 from carrick.identity import PublicKey
 from carrick.transports.quic.backend import Established
-from carrick.transports.quic.engine import Engine, EngineSettings
+from carrick.transports.quic.engine import Engine
 from carrick.transports.quic.packets import parse_long
+from carrick.transports.quic.settings import EngineSettings
 from carrick.transports.quic.tls import Credentials, Profile, load_credentials
 
 __all__ = ["require_client_authentication"]

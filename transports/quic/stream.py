@@ -155,15 +155,19 @@ class QuicStream(trio.abc.HalfCloseableStream):
             while written < len(view):
                 self._check_sendable()
                 if room := min(PIECE, self._backend.credit(self.id)):
-                    self._backend.write(self.id, view[written : written + room])
+                    last = eof and len(view) - written <= room
+                    self._backend.write(self.id, view[written : written + room], fin=last)
                     written += min(room, len(view) - written)
                     self._all_sent = False
-                    self._connection.wrote()
-                await self._wait_sent(0 if written == len(view) else LOW_WATER)
+                    little = self._backend.unsent(self.id) <= LOW_WATER
+                    self._connection.wrote(soon=little and written == len(view))
+                await self._wait_sent(LOW_WATER)
                 if not room and written < len(view):
                     await self._wait_writers()
             if eof:
-                self._send_fin()
+                self._sent_eof = True
+                if not view:
+                    self._send_fin()
         except BaseException:
             if written:
                 self.reset()  # a part of it left: the peer must not take it for the whole
@@ -196,13 +200,13 @@ class QuicStream(trio.abc.HalfCloseableStream):
     async def send_eof(self) -> None:
         if self._sending:
             raise trio.BusyResourceError("another task is sending on this stream")
-        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint_if_cancelled()
         if self._closed:
             raise trio.ClosedResourceError("the stream was closed")
-        if self._sent_eof:
-            return
-        self._check_sendable()
-        self._send_fin()
+        if not self._sent_eof:
+            self._check_sendable()
+            self._send_fin()  # now: it shares the packet of what was sent just before
+        await trio.lowlevel.cancel_shielded_checkpoint()
 
     def _send_fin(self) -> None:
         self._sent_eof = True
@@ -282,6 +286,11 @@ class QuicStream(trio.abc.HalfCloseableStream):
             raise trio.BusyResourceError("another task is receiving from this stream")
         self._receiving = True
         try:
+            if self._connection.flush_pending and self._is_readable():
+                await trio.lowlevel.checkpoint_if_cancelled()  # whoever sent may have more to say
+                return
+            if self._connection.flush_pending:
+                self._connection.flush()
             await trio.lowlevel.checkpoint()
             while not self._is_readable():
                 await self._readers.park()
