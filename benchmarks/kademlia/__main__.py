@@ -25,7 +25,13 @@ DEFAULT_OUT = ROOT / "benchmarks" / "KADEMLIA.md"
 @click.option("--hours", default=2.0, show_default=True, help="Virtual hours of churn.")
 @click.option("--operations", default=4000, show_default=True, help="Reads during the churn.")
 @click.option("--lookups", default=1000, show_default=True, help="Lookups on the quiet network.")
-@click.option("--streams", default=100, show_default=True, help="Nodes of the whole stack.")
+@click.option(
+    "--streams",
+    type=click.IntRange(min=10),
+    default=100,
+    show_default=True,
+    help="Nodes of the whole stack.",
+)
 @click.option("--seed", default=1, show_default=True)
 @click.option(
     "--out",

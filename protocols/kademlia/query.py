@@ -147,10 +147,10 @@ class Query:
         except PEER_FAILURES as error:
             self._tell(HopKind.FAILED, peer, started, error=str(error))
             raise
-        closer = tuple(each.id for each in answer.closer)
+        closer = [each.id for each in answer.closer]
         kind = HopKind.FOUND if found else HopKind.ANSWERED
         self._tell(kind, peer, started, closer=closer, found=found)
-        return list(closer)
+        return closer
 
     def _info(self, peer: PeerId) -> PeerInfo:
         """Where to ask a peer: as we know, and as we have just heard."""
@@ -165,11 +165,11 @@ class Query:
         peer: PeerId,
         started: float,
         *,
-        closer: tuple[PeerId, ...] = (),
+        closer: Iterable[PeerId] = (),
         found: int = 0,
         error: str | None = None,
     ) -> None:
         if self._watch is not None:
             now = trio.current_time()
             rtt = None if kind is HopKind.ASKED else now - started
-            self._watch(Hop(kind, peer, now, rtt, closer, found, error))
+            self._watch(Hop(kind, peer, now, rtt, tuple(closer), found, error))

@@ -84,19 +84,20 @@ class Responder:
         # Who looks for a peer wants its addresses, even if it is no server of the DHT.
         if key == self._own.to_bytes():
             return (self._describe(self._own), *closer)
-        if any(each.id.to_bytes() == key for each in closer):
-            return closer
         try:
             wanted = self._describe(PeerId(key))
         except ValueError:
             return closer
-        return (wanted, *closer) if wanted.encoded else closer
+        known = not wanted.encoded or any(each.id == wanted.id for each in closer)
+        return closer if known else (wanted, *closer)
 
     def _closer(self, sender: PeerId, key: bytes) -> tuple[PeerInfo, ...]:
-        found = self._table.closest(key_of(key), self._table.k + 1)
-        others = [each for each in found if each != sender][: self._table.k]
-        described = (self._describe(each) for each in others)
-        return tuple(each for each in described if each.encoded)
+        place, k = key_of(key), self._table.k
+        found = self._table.closest(place)
+        if sender in found:
+            found = [each for each in self._table.closest(place, k + 1) if each != sender]
+        described = map(self._describe, found)
+        return tuple([each for each in described if each.encoded])
 
     def _get(self, sender: PeerId, request: Message, now: float) -> Message:
         if not request.key:
