@@ -150,6 +150,8 @@ class QuicStream(trio.abc.HalfCloseableStream):
         try:
             await trio.lowlevel.checkpoint_if_cancelled()
             self._check_sendable()
+            if self._connection.flush_pending:
+                self._connection.flush()  # of the last call: its end did not follow
             # Other tasks of this tick write too; their bytes share the packets.
             await trio.lowlevel.cancel_shielded_checkpoint()
             while written < len(view):
