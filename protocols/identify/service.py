@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 from weakref import WeakKeyDictionary
@@ -128,7 +128,7 @@ class Identify:
                 another peer's key, the connection is closed.
             StreamReset, ConnectionClosed, ResourceLimitExceeded.
         """
-        with _deadline(self.options.timeout, connection):
+        with self._deadline(connection):
             stream = await connection.open_stream(ID)
             info, accepted = await self._receive(stream)
             await stream.aclose()
@@ -151,7 +151,7 @@ class Identify:
         connection = stream.connection
         reader = MessageReader()
         try:
-            async for frame in stream.frames(MAX_MESSAGE):
+            while (frame := await stream.next_frame(MAX_MESSAGE)) is not None:
                 reader.receive(frame)
             info = reader.finish()
             return info, accept(info, connection.peer_id, connection.remote_address)
@@ -168,7 +168,7 @@ class Identify:
         if not self._rates.allow(None, trio.current_time()):
             stream.reset(StreamCode.RATE_LIMITED)
             raise ProtocolError("too many identify requests", peer=stream.peer_id)
-        with _deadline(self.options.timeout, stream.connection):
+        with self._deadline(stream.connection):
             await self._tell(stream)
 
     async def _tell(self, stream: Stream) -> None:
@@ -178,7 +178,7 @@ class Identify:
             protocols,
             addresses,
             connection.remote_address,
-            every_address=self._host.own_addresses.all(),
+            every_address=self._host.own_addresses.latest,
         )
         await stream.send_last(message)
         self._said[connection] = said
@@ -209,7 +209,7 @@ class Identify:
 
     async def _push_to(self, connection: Connection) -> None:
         try:
-            with _deadline(self.options.timeout, connection):
+            with self._deadline(connection):
                 stream = await connection.open_stream(ID_PUSH)
                 await self._tell(stream)
                 await stream.aclose()
@@ -221,7 +221,7 @@ class Identify:
         if not self._rates.allow(host_ip(connection.remote_address), trio.current_time()):
             stream.reset(StreamCode.RATE_LIMITED)
             raise ProtocolError("too many identify pushes", peer=connection.peer_id)
-        with _deadline(self.options.timeout, connection):
+        with self._deadline(connection):
             info, accepted = await self._receive(stream)
         self._learn(connection, info, accepted, pushed=True)
 
@@ -266,11 +266,5 @@ class Identify:
     def _state(self) -> tuple[frozenset[str], tuple[Multiaddr, ...]]:
         return frozenset(self._host.protocols), self._host.own_addresses.all()
 
-
-@contextmanager
-def _deadline(timeout: float, connection: Connection) -> Iterator[None]:
-    if trio.current_effective_deadline() <= trio.current_time() + timeout:
-        yield  # that of all connection steps comes first
-        return
-    with deadline(timeout, "identify was not done", peer=connection.peer_id):
-        yield
+    def _deadline(self, connection: Connection) -> AbstractContextManager[None]:
+        return deadline(self.options.timeout, "identify was not done", peer=connection.peer_id)

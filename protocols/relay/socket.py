@@ -37,6 +37,7 @@ class StreamSocket:
         self._work = trio.lowlevel.ParkingLot()
         self._room = trio.lowlevel.ParkingLot()
         self._pumping = trio.CancelScope()
+        self._waiting = trio.CancelScope()  # that of `wait_readable`
 
     # --- receiving --------------------------------------------------------------------------------
 
@@ -63,15 +64,16 @@ class StreamSocket:
         if self._received or self._at_end or self._failure is not None:
             await trio.lowlevel.checkpoint()
             return
-        try:
-            views = await self._stream.receive_views()
-        except PEER_FAILURES as error:
-            if self._closed:
-                raise trio.ClosedResourceError("the socket was closed") from None
-            self._failure = error
-            return
-        self._received = views[::-1]
-        self._at_end = not views
+        with trio.CancelScope() as self._waiting:
+            try:
+                views = await self._stream.receive_views()
+            except PEER_FAILURES as error:
+                self._failure = error
+            else:
+                self._received = views[::-1]
+                self._at_end = not views
+        if self._closed:
+            raise trio.ClosedResourceError("the socket was closed")
 
     # --- sending ----------------------------------------------------------------------------------
 
@@ -121,6 +123,7 @@ class StreamSocket:
         if not self._closed:
             self._closed = True
             self._received.clear()
+            self._waiting.cancel()
             self._pumping.deadline = trio.current_time() + _DRAIN
             self._work.unpark_all()
             self._room.unpark_all()

@@ -150,20 +150,21 @@ async def test_work_per_dial(pair: tuple[Side, Side]) -> None:
     ):
         for _ in range(20):
             await dial()
+    assert client.work.sends / 20 <= 6.1  # 5.1
+    assert server.work.sends / 20 <= 4.0  # 3.3
     for work in (client.work, server.work):
-        assert work.sends / 20 <= 8  # 6.7
-        assert work.sealed / 20 <= 6.8  # 5.7
-        assert work.opened / 20 <= 6.8  # 5.7
+        assert work.sealed / 20 <= 4.9  # 4.1 and 2.3
+        assert work.opened / 20 <= 4.9  # 2.3 and 4.1
     # Of both sides together:
-    assert steps.count / 20 <= 88  # 73
-    assert steps.tasks / 20 <= 16  # 13
-    assert len(scopes) / 20 <= 22  # 18.5
+    assert steps.count / 20 <= 82  # 68
+    assert steps.tasks / 20 <= 14  # 13
+    assert len(scopes) / 20 <= 19  # 17
     assert not verifications  # the two have met before
 
 
 async def test_work_per_dial_that_waits_for_nothing(pair: tuple[Side, Side]) -> None:
-    """Dial and open a stream at once: the end of the handshake, the proposal of a protocol that
-    the peer is known to speak and the first bytes are one send."""
+    """Dial and open a stream at once: the end of the handshake, the proposals of the stream and of
+    identify, and the first bytes are one send; so are the answers to them."""
     server, client = pair
     server.host.handle("/echo/1", echo)
     address = server.host.addresses[0]
@@ -179,11 +180,12 @@ async def test_work_per_dial_that_waits_for_nothing(pair: tuple[Side, Side]) -> 
     with counting(server, client) as steps, count_calls(trio.CancelScope, "__enter__") as scopes:
         for _ in range(20):
             await dial()
+    assert client.work.sends / 20 <= 3.8  # 3.2
+    assert server.work.sends / 20 <= 2.4  # 2.0
     for work in (client.work, server.work):
-        assert work.sends / 20 <= 7.1  # 5.9
-        assert work.sealed / 20 <= 5.9  # 4.9
-    assert steps.count / 20 <= 69  # 57
-    assert len(scopes) / 20 <= 18  # 15
+        assert work.sealed / 20 <= 2.7  # 2.2 and 1.0
+    assert steps.count / 20 <= 64  # 53
+    assert len(scopes) / 20 <= 16  # 14
 
 
 async def test_work_of_a_first_dial(pair: tuple[Side, Side]) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import trio
@@ -85,7 +86,7 @@ class ByteStreamConnection:
         self._output = Output(socket, session.records, muxer, self._buffers, unsent)
         self._pumping = False  # the socket is full: only the pump sends
         self._pump_task: trio.lowlevel.Task | None = None  # the pump while it sleeps
-        self._taking_turn = False  # somebody has flushed in this tick, and will in the next
+        self._taking_turn = True  # somebody will flush in the next ticks: at first the pump
         self._streak_until = -math.inf  # until when a small write is one of many
         self._joined = 0  # writes that wait for company
         self._drained: trio.Event | None = None
@@ -176,10 +177,9 @@ class ByteStreamConnection:
                     self._scope.cancel()
                 self._scope.deadline = before.deadline
                 nursery.start_soon(self._pump)
-                try:
+                with suppress(trio.ClosedResourceError):  # we have closed it
                     await self._read()
-                finally:
-                    nursery.cancel_scope.cancel()
+                self._end("the connection was closed")
         except* CarrickError as group:
             self._fail(_first(group))
         except* OSError as group:
@@ -248,9 +248,12 @@ class ByteStreamConnection:
             self._acceptors.unpark_all()
             if self._drained is not None:
                 self._drained.set()
-            self._socket.close()
+            self._socket.close()  # ends the reader, if it waits for bytes
             self._output.discard()
-            self._scope.cancel()
+            if self._pump_task is None or self._relieved is not None:
+                self._scope.cancel()
+            else:  # it looks, and ends: no exception passes through tasks
+                self._wake_pump()
             if self.on_end is not None:
                 self.on_end(self._closed_by)
 
@@ -269,6 +272,7 @@ class ByteStreamConnection:
             muxer.tick(trio.current_time())
             self._wake()  # what the muxer has to say rides with the first bytes, or the pump has it
         handled = 0
+        await socket.wait_readable()  # the upgrade has read what was there
         while True:
             if muxer.overloaded:
                 await self._relief()
@@ -301,14 +305,15 @@ class ByteStreamConnection:
     def _open(self, buffer: memoryview, lo: int, hi: int) -> None:
         """Open the complete records of `buffer[lo:hi]`, deliver them, keep the rest."""
         self._muxer.tick(trio.current_time())
-        if self._muxer.has_output():
+        if self._muxer.has_data():
             self.flush()  # an end of file that waits must not become a reset by what comes in
         lo = self._records.open_all(buffer, lo, hi, self._feed)
         self._tail = bytes(buffer[lo:hi]) if lo < hi else b""
-        if self._muxer.has_output():
+        if self._muxer.has_data():
             self.flush()
         else:
             self._wake()
+            self.flush_soon()  # a pong rides with what those send who were woken
 
     async def _relief(self) -> None:
         """Wait until unread input or unsent output is below its bound again."""
@@ -398,10 +403,10 @@ class ByteStreamConnection:
         return True
 
     def flush_soon(self) -> None:
-        """Have what the muxer has sent two ticks later, if nobody sends anything before.
+        """Have what the muxer has sent three ticks later, if nobody sends anything before.
 
-        For what nobody waits for, and what can ride with the next bytes: the end of a stream, the
-        acknowledgement of streams.
+        For what can ride with the next bytes: the end of a stream, a pong, an answer whose stream
+        is read next.
         """
         if not self._taking_turn and self._muxer.has_output():
             self._wake_pump()
@@ -430,19 +435,23 @@ class ByteStreamConnection:
     async def _pump(self) -> None:
         """Send what `flush` could not and what nobody flushed, and run the muxer's timers."""
         muxer = self._muxer
+        await self._gather()
+        self.flush()
         while True:
             deadline = muxer.next_deadline()
             with trio.CancelScope() as self._timer_scope:
                 self._armed = deadline is not None
                 if deadline is not None:
                     self._timer_scope.deadline = deadline
-                while not self._pumping:
+                while not (self._pumping or self.closed):
                     if not self._lost and self._output.waits():
                         await self._gather()
                         self.flush()
                     else:
                         await self._sleep_pump()
             self._timer_scope = None
+            if self.closed:
+                return
             if self._pumping:
                 try:
                     await self._pump_out()
@@ -454,8 +463,16 @@ class ByteStreamConnection:
                 self.flush()
 
     async def _gather(self) -> None:
-        """Let the next bytes take along what waits, and small writes gather while more come."""
-        await trio.lowlevel.checkpoint()
+        """Let the next bytes take along what waits, and small writes gather while more come.
+
+        In one tick handlers of new streams are started, in the next they say their first word.
+        """
+        self._taking_turn = True
+        try:
+            await trio.lowlevel.checkpoint()
+            await trio.lowlevel.checkpoint()
+        finally:
+            self._taking_turn = False
         for _ in range(1, MAX_TICKS, 2):
             if not self._joined:
                 break
@@ -475,7 +492,8 @@ class ByteStreamConnection:
                     await self._socket.wait_writable()
                 if writing.cancelled_caught:
                     self._socket.abort()
-                    raise MuxerError("the peer stopped reading from the connection", code=0)
+                    self._end("the peer stopped reading from the connection")
+                    return
                 # A peer that reads a byte now and then does not keep the timers from running.
                 self._muxer.tick(trio.current_time())
             self._wake()

@@ -163,7 +163,7 @@ class ByteStream(trio.abc.HalfCloseableStream):
             self._check_alive()
 
     def send_soon(self, data: bytes) -> bool:
-        """Have a few bytes leave with the next ones that are sent, two ticks later at the latest.
+        """Have a few bytes leave with the next ones that are sent, three ticks later at the latest.
 
         No checkpoint, and no error if the stream has ended. False: there is no room for them now.
         """
@@ -250,10 +250,8 @@ class ByteStream(trio.abc.HalfCloseableStream):
         try:
             if self._is_readable:
                 await trio.lowlevel.checkpoint()
-            elif self._core.pending:
-                self._connection.flush()  # what the peer must see before it can answer
             else:
-                self._connection.flush_soon()
+                self._connection.flush_soon()  # what the peer may have to see before it answers
             while not self._is_readable:
                 await self._sleep_reading()
             self._check_readable()

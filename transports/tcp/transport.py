@@ -12,10 +12,9 @@ import ipaddress
 import random
 from typing import TYPE_CHECKING
 
-import trio
-
 from carrick.addressing import endpoint_address, tcp_endpoint
-from carrick.errors import BothDialed, DialError, PeerTimeout, UnsupportedAddress
+from carrick.deadlines import deadline
+from carrick.errors import BothDialed, DialError, UnsupportedAddress
 from carrick.interfaces import (
     Budget,
     ByteSocket,
@@ -175,9 +174,9 @@ class TcpTransport:
         )
 
     async def _connect(self, remote: Endpoint, reuse_port: bool) -> ByteSocket:
-        try:
-            with trio.move_on_after(CONNECT_TIMEOUT):
-                local = self._local_for(remote) if reuse_port else None
+        local = self._local_for(remote) if reuse_port else None
+        with deadline(CONNECT_TIMEOUT, "no answer"):
+            try:
                 if local is not None:
                     try:
                         return await self._sockets.connect_tcp(remote, local=local)
@@ -186,9 +185,8 @@ class TcpTransport:
                             raise
                         # That pair of ports is in use, or still waiting to be: any port will do.
                 return await self._sockets.connect_tcp(remote)
-        except OSError as error:
-            raise DialError(error.strerror or str(error)) from error
-        raise PeerTimeout(f"no answer within {CONNECT_TIMEOUT:g} s")
+            except OSError as error:
+                raise DialError(error.strerror or str(error)) from error
 
     def _local_for(self, remote: Endpoint) -> Endpoint | None:
         """The listening address to dial `remote` from, if one is of its family and reach."""

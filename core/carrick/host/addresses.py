@@ -85,7 +85,8 @@ class OwnAddresses:
         self._expanded: dict[Multiaddr, list[Multiaddr]] = {}
         self._expanded_until = -math.inf
         self._found: list[Multiaddr] = []
-        self._all: tuple[Multiaddr, ...] = ()
+        self.latest: tuple[Multiaddr, ...] = ()
+        """What `all` gave when it was last asked."""
         self._told: dict[int, tuple[Multiaddr, ...]] = {}
         """What is told to peers at each width."""
 
@@ -105,9 +106,9 @@ class OwnAddresses:
         found = self._collect()
         if found != self._found:
             kept = [address for address in dict.fromkeys(found) if not self.is_withheld(address)]
-            self._found, self._all = found, tuple(kept[:MAX_ADDRESSES])
+            self._found, self.latest = found, tuple(kept[:MAX_ADDRESSES])
             self._told.clear()
-        return self._all
+        return self.latest
 
     def for_peer_at(self, remote: Multiaddr) -> tuple[Multiaddr, ...]:
         """What a peer that we see at `remote` is told.

@@ -144,6 +144,9 @@ class Muxer(Protocol):
 
     def has_output(self) -> bool: ...
 
+    def has_data(self) -> bool:
+        """Of that, bytes or ends of streams, for which somebody waits."""
+
     def take(self, room: int) -> list[Buffer]:
         """Pieces for the next record, together at most `room` bytes; empty if nothing can be sent.
 

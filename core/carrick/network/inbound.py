@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
-from math import inf
 from typing import TypeAlias
 
 import trio
 
+from carrick.deadlines import deadline
 from carrick.errors import (
     PEER_FAILURES,
     CarrickError,
@@ -60,20 +61,15 @@ class InboundStreams:
         self._violations = TokenBucket(
             _FORGIVEN, limits.violations_per_connection, trio.current_time()
         )
-        self._negotiating: dict[MuxedStream, float] = {}  # until when, the first ones first
-        self._timer = trio.CancelScope()
 
     async def accept(self, nursery: trio.Nursery) -> None:
         """Serve each in a task of `nursery`, until the connection ends."""
         while True:
-            with self._timer:
-                while True:
-                    try:
-                        raw = await self._connection.muxed.accept_stream()
-                    except CarrickError:
-                        return  # the connection has ended
-                    await self._admit(raw, nursery)
-            self._give_up()
+            try:
+                raw = await self._connection.muxed.accept_stream()
+            except CarrickError:
+                return  # the connection has ended
+            await self._admit(raw, nursery)
 
     async def _admit(self, raw: MuxedStream, nursery: trio.Nursery) -> None:
         try:
@@ -84,35 +80,14 @@ class InboundStreams:
             self._log.log(logging.DEBUG, "refused", peer, "stream refused: %s", error)
             await self._count_violation()
             return
-        until = trio.current_time() + self._timeout
-        self._negotiating[raw] = until
-        if self._timer.deadline == inf:
-            self._timer.deadline = until
         nursery.start_soon(partial(guarded, self._serve, raw, slot, failed=self._failed))
-
-    def _give_up(self) -> None:
-        """The timer ran out: end the streams that took too long to negotiate, and set it anew.
-
-        One timer serves them all, since all have the same time; a scope for each costs more than
-        the negotiation.
-        """
-        now = trio.current_time()
-        self._timer = trio.CancelScope()
-        for raw, until in list(self._negotiating.items()):
-            if until > now:
-                self._timer.deadline = until
-                break
-            raw.reset(StreamCode.PROTOCOL_NEGOTIATION_FAILED)
 
     # --- one stream -------------------------------------------------------------------------------
 
     async def _serve(self, raw: MuxedStream, slot: StreamReservation) -> None:
         with slot:
             try:
-                try:
-                    negotiated = await self._negotiate(raw, slot)
-                finally:
-                    del self._negotiating[raw]
+                negotiated = await self._negotiate(raw, slot)
                 served = negotiated is not None and await self._handle(*negotiated)
             except BaseException:
                 raw.reset()
@@ -133,23 +108,14 @@ class InboundStreams:
 
         listener = Listener(lambda protocol: find(protocol) is not None, self._handlers.protocols)
         try:
-            while listener.selected is None:
-                data = raw.receive_nowait(_RECEIVE)
-                if data is None:
-                    data = await raw.receive_some(_RECEIVE)
-                if not data:
-                    raise NegotiationError("the peer closed the stream before a proposal")
-                listener.receive(data)
-                if listener.selected is None and (output := listener.take_output()):
-                    await raw.send_all(output)
-            handler = find(listener.selected)
+            protocol = await self._agree(raw, listener)
+            handler = find(protocol)
             assert handler is not None
-            slot.negotiated(
-                listener.selected, service=handler.service, per_peer=handler.streams_per_peer
-            )
+            slot.negotiated(protocol, service=handler.service, per_peer=handler.streams_per_peer)
             answer = listener.take_output()
             if not raw.send_soon(answer):  # with the first bytes of the handler, if it has some
-                await raw.send_all(answer)
+                with self._patience():
+                    await raw.send_all(answer)
         except (CarrickError, trio.BrokenResourceError) as error:
             if isinstance(error, ResourceLimitExceeded):
                 code = StreamCode.RESOURCE_LIMIT_EXCEEDED
@@ -157,8 +123,26 @@ class InboundStreams:
             peer = connection.peer_id
             self._log.log(logging.DEBUG, "negotiation", peer, "stream of %s: %s", peer, error)
             return None
-        stream = connection.adopt(raw, listener.selected, slot, received=listener.rest)
-        return handler, stream
+        return handler, connection.adopt(raw, protocol, slot, received=listener.rest)
+
+    async def _agree(self, raw: MuxedStream, listener: Listener) -> str:
+        """Listen to the peer's proposals until there is one that we speak.
+
+        Mostly the first is one, and is there already: a deadline would cost more than all of this.
+        """
+        if (data := raw.receive_nowait(_RECEIVE)) is not None:
+            _hear(listener, data)
+        if listener.selected is None:
+            with self._patience():
+                while listener.selected is None:
+                    if output := listener.take_output():
+                        await raw.send_all(output)
+                    _hear(listener, await raw.receive_some(_RECEIVE))
+        return listener.selected
+
+    def _patience(self) -> AbstractContextManager[None]:
+        peer = self._connection.peer_id
+        return deadline(self._timeout, "a stream was not negotiated", peer=peer)
 
     async def _handle(self, handler: Handler, stream: Stream) -> bool:
         """Let the handler serve the stream, then end it. False if the peer broke it."""
@@ -187,3 +171,9 @@ class InboundStreams:
             await self._connection.aclose(
                 ConnectionCode.GOAWAY_PROTOCOL_ERROR, reason="too many failed streams"
             )
+
+
+def _hear(listener: Listener, data: bytes) -> None:
+    if not data:
+        raise NegotiationError("the peer closed the stream before a proposal")
+    listener.receive(data)

@@ -259,7 +259,8 @@ class MemoryBudget:
 
     def close(self) -> None:
         """Give back what is left, for good."""
-        self.release(self.used)
+        if self.used:
+            self.release(self.used)
         self._closed = True
 
     def _scopes(self) -> list[Scope]:

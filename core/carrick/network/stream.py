@@ -219,14 +219,14 @@ class Stream(trio.abc.HalfCloseableStream):
             MessageTooLarge: the frame announces more.
             ProtocolError: its prefix is malformed, or the stream ended before its end.
         """
-        frame = await self._next_frame(limit)
+        frame = await self.next_frame(limit)
         if frame is None:
             raise self._ended_early("where a message was expected")
         return frame
 
     async def frames(self, limit: int) -> AsyncIterator[bytes]:
         """Frames until the peer's end of file; errors as in `read_frame`."""
-        while (frame := await self._next_frame(limit)) is not None:
+        while (frame := await self.next_frame(limit)) is not None:
             yield frame
 
     async def read_message(self, type: type[M], limit: int) -> M:
@@ -239,10 +239,11 @@ class Stream(trio.abc.HalfCloseableStream):
 
     async def messages(self, type: type[M], limit: int) -> AsyncIterator[M]:
         """Messages until the peer's end of file; errors as in `read_message`."""
-        while (frame := await self._next_frame(limit)) is not None:
+        while (frame := await self.next_frame(limit)) is not None:
             yield parse_message(type, frame)
 
-    async def _next_frame(self, limit: int) -> bytes | None:
+    async def next_frame(self, limit: int) -> bytes | None:
+        """As `read_frame`, but None at the peer's end of file."""
         await trio.lowlevel.checkpoint_if_cancelled()
         while (prefix := decode_varint(self._buffer)) is None:
             if not await self._fill():

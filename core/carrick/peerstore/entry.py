@@ -114,7 +114,7 @@ class Entry:
             self.measure()
 
     def disconnect(self, now: float, bounds: Bounds) -> None:
-        """The peer's connection has ended."""
+        """The peer's connection has ended; call `trim` next."""
         until = now + Ttl.RECENTLY_CONNECTED
         for known in self.addresses.values():
             if known.while_connected:
@@ -125,7 +125,6 @@ class Entry:
         if self.protocol_bytes > bounds.protocol_bytes_afterwards:
             self.protocols, self.protocol_bytes = None, 0
         self.kept_until = max(self.kept_until, until)
-        self.trim(now, False, bounds)
 
     def measure(self) -> None:
         """Estimate the memory that this takes."""

@@ -182,6 +182,9 @@ class Mplex(MuxerCore[MplexStream]):
     def has_output(self) -> bool:
         return bool(self._ready or self._resets)
 
+    def has_data(self) -> bool:
+        return bool(self._ready)
+
     def take(self, room: int) -> list[Buffer]:
         out: list[Buffer] = []
         resets = self._resets

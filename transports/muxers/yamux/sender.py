@@ -141,6 +141,9 @@ class Sender:
             or len(self._acks) >= MAX_WAITING_ACKS
         )
 
+    def has_data(self) -> bool:
+        return bool(self._ready)
+
     def take(self, room: int, now: float) -> list[Buffer]:
         """Pieces for the next record, together at most `room` bytes."""
         out: list[Buffer] = []

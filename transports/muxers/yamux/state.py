@@ -38,6 +38,7 @@ class Yamux(MuxerCore[YamuxStream]):
         "_unacked",
         "_windows",
         "feed",
+        "has_data",
         "has_output",
     )
 
@@ -58,6 +59,7 @@ class Yamux(MuxerCore[YamuxStream]):
         self._sender = Sender(self._keepalive, self._windows)
         self._receiver = Receiver(self, now)
         self.feed = self._receiver.feed
+        self.has_data = self._sender.has_data
         self.has_output = self._sender.has_output
 
     @property
