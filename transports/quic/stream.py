@@ -177,6 +177,17 @@ class QuicStream(trio.abc.HalfCloseableStream):
         finally:
             self._end_sending()
 
+    async def drain(self) -> None:
+        """Wait until all that was written has left, or nobody wants it any more."""
+        self._begin_sending()
+        try:
+            await trio.lowlevel.checkpoint()
+            self._connection.flush()
+            while self._backend.unsent(self.id) and not (self._stopped or self._connection.closed):
+                await self._writers.park()
+        finally:
+            self._end_sending()
+
     async def _wait_sent(self, most: int) -> None:
         while not self._all_sent and self._backend.unsent(self.id) > most:
             self._check_sendable()

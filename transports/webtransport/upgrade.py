@@ -77,8 +77,9 @@ async def connect(
             f"the server does not confirm {len(missing)} of {len(hashes)} certificate hashes",
             protocol="/noise",
         )
-    await stream.send_all(handshake.take_output())
-    await _end(stream)
+    with suppress(StreamReset):
+        await stream.send_all(handshake.take_output(), eof=True)
+    await stream.drain()  # nobody may carry the connection for a while
     assert handshake.session is not None
     return session, handshake.session.public_key
 
