@@ -43,7 +43,7 @@ from carrick.transports.muxers.yamux.frame import INITIAL_WINDOW, RST, WINDOW_UP
 from carrick.wire import encode_frame, encode_varint
 from tests.support.attacker import Frames, data, opening
 from tests.support.processes import listening_node
-from tests.support.siege import PING_WITHIN, Siege, besieged
+from tests.support.siege import Siege, besieged
 
 KAD = WAN.protocol
 ADDRESS = parse_address("/ip4/192.0.2.1/tcp/1")
@@ -233,7 +233,7 @@ async def test_floods_of_twenty_connections_cost_little_memory(
         find = encode_frame(Message(MessageType.FIND_NODE, KEY).encode())
 
         async def honest() -> None:
-            with trio.fail_after(PING_WITHIN):
+            with trio.fail_after(10):  # most of that is due to the attackers in our own process
                 await healthy.service(Ping).ping_once(connection)
             assert not refused(await answer_to(healthy, connection.peer_id, find))
 
