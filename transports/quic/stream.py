@@ -140,6 +140,9 @@ class QuicStream(trio.abc.HalfCloseableStream):
     async def send_all(self, data: Buffer, *, eof: bool = False) -> None:
         """Send all of `data`, waiting for window and socket; with `eof` the end of file as well.
 
+        The last `LOW_WATER` bytes need not have left yet: the connection sends them by itself, at
+        the end of this tick or when the path takes them.
+
         Raises:
             trio.ClosedResourceError: after `send_eof` or `aclose`.
             trio.BusyResourceError: another task sends.
