@@ -302,10 +302,10 @@ class QuicStream(trio.abc.HalfCloseableStream):
             raise trio.BusyResourceError("another task is receiving from this stream")
         self._receiving = True
         try:
-            if self._connection.flush_pending and self._is_readable():
-                await trio.lowlevel.checkpoint_if_cancelled()  # whoever sent may have more to say
-                return
             if self._connection.flush_pending:
+                if self._is_readable():  # whoever sent may have more to say
+                    await trio.lowlevel.checkpoint_if_cancelled()
+                    return
                 self._connection.flush()
             await trio.lowlevel.checkpoint()
             while not self._is_readable():

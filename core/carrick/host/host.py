@@ -87,7 +87,6 @@ class Host:
         self.rng = rng
         self.ready = trio.Event()
         self.observed = ObservedAddresses() if observed is None else observed
-        self._seen_at: tuple[Multiaddr, ...] = ()  # where enough of others see us, when last told
         self.nat = UNKNOWN_NAT
         self._connector = Connector(swarm, self._own_relays)
         self.strategies: dict[str, Strategy] = self._connector.strategies
@@ -334,6 +333,7 @@ class Host:
 
     def observe(self, connection: Connection, address: Multiaddr) -> None:
         """The peer of `connection` says that it sees us at `address`, which has no `/p2p/`."""
+        before = self._observed_now()
         recorded = self.observed.record(
             connection,
             local=connection.local_address,
@@ -344,8 +344,7 @@ class Host:
         if not recorded:
             return
         connection.call_at_end(self._observer_left)
-        if (seen := self._observed_now()) != self._seen_at:
-            self._seen_at = seen
+        if self._observed_now() != before:
             self.events.publish(OwnAddressesChanged())
 
     def _observed_now(self) -> tuple[Multiaddr, ...]:
