@@ -304,35 +304,17 @@ async def test_a_stopped_sender_learns_the_code() -> None:
 
 
 async def test_unidirectional_streams_and_datagrams_of_other_protocols() -> None:
-    """What WebTransport will use."""
-    listener = await QuicTransport(PrivateKey.generate()).listen(LISTEN)
-    async with trio.open_nursery() as nursery:
-        dialer = QuicTransport(PrivateKey.generate())
-        accepted: list[QuicConnection] = []
-
-        async def accept() -> None:
-            connection = await listener._acceptor.accept()
-            connection.accepts_uni_streams = True
-            await connection.establish()
-            accepted.append(connection)
-
-        async with trio.open_nursery() as connecting:
-            connecting.start_soon(accept)
-            dialed = await dialer.dial(listener.address, None, budget=Unlimited())
-        (server,) = accepted
-        nursery.start_soon(dialed.run)
-        nursery.start_soon(server.run)
+    """What WebTransport uses."""
+    async with pair() as (dialed, accepted):
+        accepted.accepts_uni_streams = True
         stream = await dialed.open_stream(unidirectional=True)
         await stream.send_all(b"one way")
         await stream.send_eof()
-        incoming = await server.accept_stream(unidirectional=True)
-        assert await incoming.receive_some() == b"one way"
-        assert await incoming.receive_some() == b""
+        incoming = await accepted.accept_stream(unidirectional=True)
+        assert await joined(incoming) == b"one way"
         assert dialed.send_datagram(b"perhaps")
-        assert await server.receive_datagram() == b"perhaps"
+        assert await accepted.receive_datagram() == b"perhaps"
         assert not dialed.send_datagram(bytes(100_000))
-        nursery.cancel_scope.cancel()
-    listener.close()
 
 
 async def test_libp2p_refuses_unidirectional_streams() -> None:

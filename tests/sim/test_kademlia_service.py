@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -295,6 +295,24 @@ def test_the_stores_and_what_we_provide_outlive_a_restart(tmp_path: Path) -> Non
     run(program, access=HERE)
 
 
+@asynccontextmanager
+async def beside(
+    internet: Internet, serve: Callable[[Stream], Awaitable[None]]
+) -> AsyncIterator[tuple[DhtNetwork, Node]]:
+    """A client's DHT, and a server that answers as the test says."""
+    server = plain().handle(WAN.protocol, serve)
+    options = KademliaOptions.local(mode=Mode.CLIENT, clock=trio.current_time)
+    quiet = plain().services(Identify, Kademlia(options), defaults=False)
+    async with (
+        open_node(internet.host(), server) as there,
+        open_node(internet.host(), quiet) as here,
+    ):
+        await here.connect(there)
+        await trio.sleep(5)  # it is looked at, and looked through
+        (net,) = dht(here).networks
+        yield net, there
+
+
 def test_requests_share_a_stream_and_a_stale_one_is_replaced() -> None:
     """Several requests go over one stream; when the peer has closed it, there is a new one."""
     streams: list[int] = []
@@ -309,16 +327,7 @@ def test_requests_share_a_stream_and_a_stale_one_is_replaced() -> None:
                 return  # closed after its third request
 
     async def program(internet: Internet) -> None:
-        server = plain().handle(WAN.protocol, serve)
-        options = KademliaOptions.local(mode=Mode.CLIENT, clock=trio.current_time)
-        quiet = plain().services(Identify, Kademlia(options), defaults=False)
-        async with (
-            open_node(internet.host(), server) as there,
-            open_node(internet.host(), quiet) as here,
-        ):
-            await here.connect(there)
-            await trio.sleep(5)  # it is looked at, and looked through
-            (net,) = dht(here).networks
+        async with beside(internet, serve) as (net, there):
             info = net.describe(there.id)
             for _ in range(5):
                 answer = await net.messenger.request(info, Message(MessageType.PING))
@@ -347,16 +356,7 @@ def test_keys_for_a_peer_share_a_stream() -> None:
                 await stream.write_frame(Message(request.type, request.key).encode())
 
     async def program(internet: Internet) -> None:
-        server = plain().handle(WAN.protocol, serve)
-        options = KademliaOptions.local(mode=Mode.CLIENT, clock=trio.current_time)
-        quiet = plain().services(Identify, Kademlia(options), defaults=False)
-        async with (
-            open_node(internet.host(), server) as there,
-            open_node(internet.host(), quiet) as here,
-        ):
-            await here.connect(there)
-            await trio.sleep(5)  # it is looked at, and looked through
-            (net,) = dht(here).networks
+        async with beside(internet, serve) as (net, there):
             keys = [b"%d" % number for number in range(300)]
             told = await net.dht.tell_keys(net.describe(there.id), [bytes(81), *keys, b""])
             assert told == keys
